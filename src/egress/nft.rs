@@ -1,0 +1,523 @@
+//! nftables objects as values: what a table should hold, without a word of netlink. `kernel`
+//! encodes them; here they can be printed, compared, recorded and tested.
+//!
+//! A value says what is meant (`ip saddr`, `ct mark`), not where it lies in a packet or register:
+//! offsets, registers and byte order are the encoder's. Displays are close to what `nft` prints.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use egret_types::{Family, IfIndex, LinkName, MacAddr};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The family of an nft table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableFamily {
+    /// Frames at one link's ingress or egress.
+    Netdev,
+    /// IPv4 and IPv6 packets in the stack.
+    Inet,
+}
+
+/// What one owner wants in one nft table: one of our roles, or one attachment. Tables, sets and
+/// chains that several owners share are named by each of them; what one owner alone wants is
+/// removed with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// Family of the table.
+    pub family: TableFamily,
+    /// Name of the table.
+    pub table: String,
+    /// Sets and maps, made before the chains that look into them.
+    pub sets: Vec<Set>,
+    /// Chains. A chain stands after those that it jumps to.
+    pub chains: Vec<Chain>,
+    /// Elements of sets and maps that several owners fill.
+    pub elements: Vec<Element>,
+}
+
+/// A set, or a map when its elements have values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Set {
+    /// Name in the table.
+    pub name: String,
+    /// Type of each part of the key.
+    pub key: Vec<DataType>,
+    /// What an element leads to.
+    pub value: ValueType,
+    /// Who fills it.
+    pub content: Content,
+    /// What becomes of it when its owner goes.
+    pub removal: Removal,
+}
+
+/// Who fills a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// Several owners, each through [`Ruleset::elements`].
+    Shared,
+    /// Its owner alone: the set holds exactly these keys and values.
+    Exact(Vec<Entry>),
+    /// Its owner alone: exactly these ranges of addresses, sorted and disjoint. An interval set.
+    Ranges(Vec<(IpAddr, IpAddr)>),
+}
+
+/// Type of one part of a key, or of a map's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataType {
+    /// `ipv4_addr` or `ipv6_addr`.
+    Address(Family),
+    /// `ether_addr`.
+    Ether,
+    /// `mark`: a number in host order.
+    Mark,
+    /// `iface_index`.
+    IfIndex,
+}
+
+/// What an element of a set leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValueType {
+    /// Nothing: a set.
+    None,
+    /// A verdict: a verdict map.
+    Verdict,
+    /// A datum: a map.
+    Data(DataType),
+}
+
+/// One part of a key, or a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Datum {
+    /// An address of either family.
+    Address(IpAddr),
+    /// An Ethernet address.
+    Mac(MacAddr),
+    /// A mark.
+    Mark(u32),
+    /// A link of the namespace in which the table is.
+    IfIndex(IfIndex),
+}
+
+/// Key and value of one element.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Entry {
+    /// The parts of the key, as many as the set's type says.
+    pub key: Vec<Datum>,
+    /// What it leads to.
+    pub value: Value,
+}
+
+/// What one element leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Value {
+    /// Nothing: an element of a set.
+    None,
+    /// A jump to this chain.
+    Jump(String),
+    /// A datum.
+    Data(Datum),
+}
+
+/// An element that one owner puts into a shared set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Element {
+    /// Name of the set.
+    pub set: String,
+    /// Key and value.
+    pub entry: Entry,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// Name in the table.
+    pub name: String,
+    /// Where packets enter it; absent for a chain that is only jumped to.
+    pub hook: Option<Hook>,
+    /// Its rules in order; absent: the chain must exist, its rules are another owner's.
+    pub rules: Option<Vec<Rule>>,
+    /// What becomes of it when its owner goes.
+    pub removal: Removal,
+}
+
+/// What becomes of a chain or set when the owner that named it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// Deleted.
+    Delete,
+    /// Deleted when nothing else jumps to it (a chain) or its chain of the same name goes (a set).
+    Unused,
+    /// Emptied, since others jump to it.
+    Flush,
+    /// Left alone: goes with the table.
+    Keep,
+}
+
+/// Where and when packets enter a base chain, and what happens to those that reach its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// The place in the stack.
+    pub point: HookPoint,
+    /// Order among chains of one place.
+    pub priority: i32,
+    /// At the end of the chain.
+    pub policy: Policy,
+}
+
+/// The place in the stack at which a base chain sees packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookPoint {
+    /// netdev: frames that arrive on a link.
+    Ingress(LinkName),
+    /// netdev: frames that are about to leave on a link (kernel 5.16).
+    Egress(LinkName),
+    /// inet, type filter: before routing.
+    Prerouting,
+    /// inet, type filter: to this host.
+    Input,
+    /// inet, type filter: through this host.
+    Forward,
+    /// inet, type filter: from this host.
+    Output,
+    /// inet, type route: from this host; a changed mark makes the kernel route again.
+    OutputRoute,
+    /// inet, type filter: after routing.
+    Postrouting,
+    /// inet, type nat: source translation.
+    PostroutingNat,
+}
+
+/// The verdict of a base chain on what reaches its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// The packet goes on.
+    Accept,
+    /// The packet ends here.
+    Drop,
+}
+
+/// One rule: matches, then statements, in order.
+pub type Rule = Vec<Expr>;
+
+/// Something that can be read from a packet or its metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Field {
+    /// `ether daddr`
+    EtherDaddr,
+    /// `ether saddr`
+    EtherSaddr,
+    /// The first two bytes of `ether daddr`: those of an identity's MAC are 02:e6.
+    EtherDaddrPrefix,
+    /// The last four bytes of `ether daddr` as a number: the identity of a frame to a gateway.
+    EtherDaddrIdentity,
+    /// The last two bytes of `ether saddr` as a number: the node id of a frame from a worker.
+    EtherSaddrNode,
+    /// `ether type`: what stands in the frame itself, never what is behind a VLAN tag.
+    EtherType,
+    /// `ip saddr` or `ip6 saddr`
+    Saddr(Family),
+    /// `ip daddr` or `ip6 daddr`
+    Daddr(Family),
+    /// `udp dport`; match [`Field::L4Proto`] first.
+    UdpDport,
+    /// Behind UDP and VXLAN header: the inner destination MAC (`@th,128,48`).
+    InnerEtherDaddr,
+    /// Behind UDP and VXLAN header: the inner source MAC (`@th,176,48`).
+    InnerEtherSaddr,
+    /// `meta iif`
+    Iif,
+    /// `meta iifname`
+    IifName,
+    /// `meta oifname`
+    OifName,
+    /// `meta nfproto`
+    NfProto,
+    /// `meta l4proto`
+    L4Proto,
+    /// `meta mark`
+    Mark,
+    /// `meta priority`
+    Priority,
+    /// `meta skuid`: all ones for a packet without a socket of this namespace.
+    SkUid,
+    /// `ct state`, a bit mask.
+    CtState,
+    /// `ct direction`
+    CtDirection,
+    /// `ct mark`
+    CtMark,
+    /// `ct original zone`
+    CtOriginalZone,
+    /// `fib daddr type`
+    FibDaddrType,
+}
+
+/// A constant to compare with or to store. The encoder gives it the byte order of its field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Constant {
+    /// A number as wide as the field.
+    Number(u32),
+    /// An Ethernet address.
+    Mac(MacAddr),
+    /// Some bytes as they stand in the packet.
+    Bytes(Vec<u8>),
+    /// The name of a link, compared whole.
+    Name(LinkName),
+}
+
+/// How a match compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Op {
+    /// Equal; in the set.
+    Is,
+    /// Not equal; not in the set.
+    IsNot,
+}
+
+/// One match or statement of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expr {
+    /// `field value`, `field != value`
+    Match(Field, Op, Constant),
+    /// `field & mask != 0`: one of these bits is set. For fields in host order.
+    AnyBit(Field, u32),
+    /// `part . part @set`, `... != @set`
+    Lookup(Vec<Field>, Op, String),
+    /// `part . part vmap @map`; without an element the rule ends and the next one is tried.
+    VerdictMap(Vec<Field>, String),
+    /// `target set value`
+    SetConstant(Target, u32),
+    /// `target set field`
+    SetField(Target, Field),
+    /// `target set target or bits`
+    SetBits(Target, u32),
+    /// Writes both MACs of a return frame: destination the node whose id is the packet mark (the
+    /// rule ends when it is 0), source as told.
+    ReturnMacs(ReturnSource),
+    /// `fwd to link`: the frame leaves on the link with this index.
+    Forward(IfIndex),
+    /// `fwd to part . part map @map`; without an element the rule ends.
+    ForwardMap(Vec<Field>, String),
+    /// `snat ip to part . part map @map`; without an element the rule ends.
+    SnatMap(Family, Vec<Field>, String),
+    /// `notrack`
+    NoTrack,
+    /// `counter`
+    Counter,
+    /// `accept`
+    Accept,
+    /// `drop`
+    Drop,
+    /// `return`
+    Return,
+    /// `jump chain`
+    Jump(String),
+}
+
+/// Where the source MAC of a return frame comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReturnSource {
+    /// The identity in the packet's priority; the rule ends when that is no identity (below 2^24).
+    Priority,
+    /// The MAC that all gateways share.
+    Gateway,
+}
+
+/// Metadata that a statement writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// `meta mark`
+    Mark,
+    /// `meta priority`
+    Priority,
+    /// `meta pkttype`; 0 is "to this host".
+    PktType,
+    /// `ct mark`
+    CtMark,
+    /// `ct original zone`
+    CtOriginalZone,
+}
+
+impl Chain {
+    /// What is written into the chain's comment: chains with equal fingerprints have equal rules,
+    /// so that one cheap read tells whether a chain is what it should be.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&(&self.hook, &self.rules))
+    }
+}
+
+/// Sixteen hexadecimal digits of a hash over a value's JSON.
+pub fn fingerprint<T: Serialize>(value: &T) -> String {
+    // A value of this module always has a JSON form; an empty one would still be a valid name.
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    Sha256::digest(json)
+        .iter()
+        .take(8)
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+fn joined<T: fmt::Display>(parts: &[T]) -> String {
+    parts.iter().map(T::to_string).collect::<Vec<_>>().join(" . ")
+}
+
+impl fmt::Display for TableFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TableFamily::Netdev => "netdev",
+            TableFamily::Inet => "inet",
+        })
+    }
+}
+
+impl fmt::Display for Datum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Datum::Address(address) => address.fmt(f),
+            Datum::Mac(mac) => mac.fmt(f),
+            Datum::Mark(mark) => write!(f, "{mark:#010x}"),
+            Datum::IfIndex(index) => write!(f, "{}", index.0),
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&joined(&self.key))?;
+        match &self.value {
+            Value::None => Ok(()),
+            Value::Jump(chain) => write!(f, " : jump {chain}"),
+            Value::Data(datum) => write!(f, " : {datum}"),
+        }
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DataType::Address(Family::V4) => "ipv4_addr",
+            DataType::Address(Family::V6) => "ipv6_addr",
+            DataType::Ether => "ether_addr",
+            DataType::Mark => "mark",
+            DataType::IfIndex => "iface_index",
+        })
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Field::EtherDaddr => "ether daddr",
+            Field::EtherSaddr => "ether saddr",
+            Field::EtherDaddrPrefix => "@ll,0,16",
+            Field::EtherDaddrIdentity => "@ll,16,32",
+            Field::EtherSaddrNode => "@ll,80,16",
+            Field::EtherType => "ether type",
+            Field::Saddr(Family::V4) => "ip saddr",
+            Field::Saddr(Family::V6) => "ip6 saddr",
+            Field::Daddr(Family::V4) => "ip daddr",
+            Field::Daddr(Family::V6) => "ip6 daddr",
+            Field::UdpDport => "udp dport",
+            Field::InnerEtherDaddr => "@th,128,48",
+            Field::InnerEtherSaddr => "@th,176,48",
+            Field::Iif => "iif",
+            Field::IifName => "iifname",
+            Field::OifName => "oifname",
+            Field::NfProto => "meta nfproto",
+            Field::L4Proto => "meta l4proto",
+            Field::Mark => "meta mark",
+            Field::Priority => "meta priority",
+            Field::SkUid => "meta skuid",
+            Field::CtState => "ct state",
+            Field::CtDirection => "ct direction",
+            Field::CtMark => "ct mark",
+            Field::CtOriginalZone => "ct original zone",
+            Field::FibDaddrType => "fib daddr type",
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Target::Mark => "meta mark",
+            Target::Priority => "meta priority",
+            Target::PktType => "meta pkttype",
+            Target::CtMark => "ct mark",
+            Target::CtOriginalZone => "ct original zone",
+        })
+    }
+}
+
+impl fmt::Display for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Constant::Number(number) => write!(f, "{number:#x}"),
+            Constant::Mac(mac) => mac.fmt(f),
+            Constant::Bytes(bytes) => {
+                f.write_str("0x")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Constant::Name(name) => write!(f, "\"{name}\""),
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Op::Is => "",
+            Op::IsNot => "!= ",
+        })
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expr::Match(field, op, value) => write!(f, "{field} {op}{value}"),
+            Expr::AnyBit(field, bits) => write!(f, "{field} & {bits:#x} != 0"),
+            Expr::Lookup(key, op, set) => write!(f, "{} {op}@{set}", joined(key)),
+            Expr::VerdictMap(key, map) => write!(f, "{} vmap @{map}", joined(key)),
+            Expr::SetConstant(target, number) => write!(f, "{target} set {number:#x}"),
+            Expr::SetField(target, field) => write!(f, "{target} set {field}"),
+            Expr::SetBits(target, bits) => write!(f, "{target} set {target} | {bits:#x}"),
+            Expr::ReturnMacs(ReturnSource::Priority) => f.write_str(
+                "ether daddr set node of meta mark ether saddr set identity of meta priority",
+            ),
+            Expr::ReturnMacs(ReturnSource::Gateway) => {
+                f.write_str("ether daddr set node of meta mark ether saddr set gateway")
+            }
+            Expr::Forward(index) => write!(f, "fwd to {}", index.0),
+            Expr::ForwardMap(key, map) => write!(f, "fwd to {} map @{map}", joined(key)),
+            Expr::SnatMap(Family::V4, key, map) => {
+                write!(f, "snat ip to {} map @{map}", joined(key))
+            }
+            Expr::SnatMap(Family::V6, key, map) => {
+                write!(f, "snat ip6 to {} map @{map}", joined(key))
+            }
+            Expr::NoTrack => f.write_str("notrack"),
+            Expr::Counter => f.write_str("counter"),
+            Expr::Accept => f.write_str("accept"),
+            Expr::Drop => f.write_str("drop"),
+            Expr::Return => f.write_str("return"),
+            Expr::Jump(chain) => write!(f, "jump {chain}"),
+        }
+    }
+}
