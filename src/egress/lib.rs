@@ -1,6 +1,7 @@
 //! Gateways and the data path, decided: which policies select a pod, what they mean together, and
 //! what the kernel should hold for it. Pure; `kernel` does what is decided here.
 
+pub mod decision;
 pub mod kernel;
 pub mod nft;
 pub mod object;

@@ -146,6 +146,11 @@ pub enum RouteAction {
         /// Source address of packets that have none yet.
         source: Option<IpAddr>,
     },
+    /// `dev link scope link`: a connected network, without an address of ours in it.
+    Direct {
+        /// The link.
+        link: LinkName,
+    },
     /// `throw`: as if the table had no route; the next rule decides.
     Throw,
     /// `prohibit`: answered with "administratively prohibited".
@@ -254,6 +259,7 @@ impl fmt::Display for Route {
                     write!(f, " src {source}")?;
                 }
             }
+            RouteAction::Direct { link } => write!(f, "route {destination} dev {link}")?,
             RouteAction::Throw => write!(f, "route throw {destination}")?,
             RouteAction::Prohibit => write!(f, "route prohibit {destination}")?,
             RouteAction::Unreachable => write!(f, "route unreachable {destination}")?,
