@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::Invalid;
+
 /// An address family.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
@@ -72,17 +74,7 @@ impl std::fmt::Display for Family {
 
 /// One value for each family; either may be missing.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 pub struct DualStack<T> {
     /// The IPv4 value.
@@ -91,6 +83,13 @@ pub struct DualStack<T> {
     /// The IPv6 value.
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none", rename = "ipv6")]
     pub v6: Option<T>,
+}
+
+// Derived, it would ask for `T: Default`, which an address is not.
+impl<T> Default for DualStack<T> {
+    fn default() -> Self {
+        Self { v4: None, v6: None }
+    }
 }
 
 impl<T> DualStack<T> {
@@ -258,6 +257,78 @@ impl std::fmt::Debug for Prefix {
     }
 }
 
+/// An address on a link with the length of its prefix, `192.0.2.10/24`: unlike a [`Prefix`] it has
+/// host bits.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkAddress {
+    address: IpAddr,
+    length: u8,
+}
+
+impl LinkAddress {
+    /// The address itself.
+    pub fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// The length of the prefix in bits.
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
+    /// The family of the address.
+    pub fn family(self) -> Family {
+        Family::of(self.address)
+    }
+
+    /// The connected network.
+    pub fn network(self) -> Prefix {
+        let host_bits = u32::from(self.family().bits() - self.length);
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        let address = self.family().address(Family::number(self.address) & mask);
+        Prefix { address, length: self.length }
+    }
+}
+
+impl std::str::FromStr for LinkAddress {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid =
+            || Invalid::new(text, "an address with the length of its prefix (address/length)");
+        let (address, length) = text.split_once('/').ok_or_else(invalid)?;
+        let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+        let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(invalid)?;
+        let address: IpAddr = address.parse().map_err(|_| invalid())?;
+        if length <= Family::of(address).bits() {
+            Ok(Self { address, length })
+        } else {
+            Err(invalid())
+        }
+    }
+}
+
+impl TryFrom<String> for LinkAddress {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<LinkAddress> for String {
+    fn from(address: LinkAddress) -> String {
+        address.to_string()
+    }
+}
+
+impl std::fmt::Display for LinkAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,5 +378,16 @@ mod tests {
             all,
             [net("10.0.0.0/8"), net("10.0.0.0/16"), net("10.1.0.0/16"), net("11.0.0.0/8")]
         );
+    }
+
+    #[test]
+    fn an_address_of_a_link_keeps_its_host_bits() {
+        let address: LinkAddress = "2001:db8::7/64".parse().unwrap();
+        assert_eq!(address.to_string(), "2001:db8::7/64");
+        assert_eq!(address.network(), net("2001:db8::/64"));
+        assert_eq!("192.0.2.7/0".parse::<LinkAddress>().unwrap().network(), net("0.0.0.0/0"));
+        for bad in ["192.0.2.7", "192.0.2.7/33", "192.0.2.7/", "x/24"] {
+            assert!(bad.parse::<LinkAddress>().is_err(), "{bad}");
+        }
     }
 }

@@ -21,7 +21,7 @@ mod link;
 mod name;
 pub mod ours;
 
-pub use address::{DualStack, Family, Prefix, PrefixError};
+pub use address::{DualStack, Family, LinkAddress, Prefix, PrefixError};
 pub use attachment::{Attachment, ContainerId, IfName, NetworkName};
 pub use identity::{Identity, NodeId, PairIndex, PoolId};
 pub use link::{IfIndex, LinkName, MacAddr, Mtu, Vni};

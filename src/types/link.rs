@@ -109,6 +109,11 @@ impl std::fmt::Display for Mtu {
 #[serde(try_from = "u32", into = "u32")]
 pub struct Vni(u32);
 
+impl Vni {
+    /// What a tunnel has unless the resources say otherwise.
+    pub const DEFAULT: Vni = Vni(crate::ours::VNI);
+}
+
 impl TryFrom<u32> for Vni {
     type Error = Invalid;
     fn try_from(number: u32) -> Result<Self, Invalid> {

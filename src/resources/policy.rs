@@ -1,0 +1,175 @@
+//! `EgressPolicy` and `ClusterEgressPolicy`: which pods leave from which pool, to where.
+
+use std::net::IpAddr;
+
+use egret_types::{DualStack, Family, Namespace, PolicyName, PoolName, Prefix};
+
+use crate::{
+    Problem,
+    cluster::read_networks,
+    cursor::{Cursor, Fields, Keys},
+    problem::Problems,
+    unicast::read_address,
+};
+
+/// Which pods leave from which pool, to where. Its action is `Gateway`, the only one so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressPolicy {
+    /// `metadata.namespace` and `metadata.name`; a `ClusterEgressPolicy` has no namespace.
+    pub name: PolicyName,
+    /// `selector`.
+    pub selector: Selector,
+    /// `destinations`, at least one; `None` is everything outside the cluster.
+    pub destinations: Option<Vec<Prefix>>,
+    /// `except`: taken out of this policy only.
+    pub except: Vec<Prefix>,
+    /// `pool`, an existing one.
+    pub pool: PoolName,
+    /// `egressIP`.
+    pub egress_ip: EgressIp,
+}
+
+/// Which pods a policy selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// Every pod of the namespace of an `EgressPolicy` (`{}`).
+    Namespace(Namespace),
+    /// Every pod of these namespaces (`namespaces.names` of a `ClusterEgressPolicy`), at least one.
+    Namespaces(Vec<Namespace>),
+    /// Every pod, also an attachment of which nobody knows the namespace (`{}` of a
+    /// `ClusterEgressPolicy`).
+    Everything,
+}
+
+/// Which egress pair the pods get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EgressIp {
+    /// One for all pods of a namespace (`scope: Namespace`).
+    Namespace,
+    /// This one: `ipv4`, `ipv6`, at least one of them. They lie in ranges of the pool and are not
+    /// excluded; that they are one pair is for the index function of ipam to say.
+    Pair(DualStack<IpAddr>),
+}
+
+const SPEC: Keys = Keys {
+    honoured: &["selector", "destinations", "except", "action", "pool", "egressIP"],
+    later: &["includeCluster", "onGatewayLoss", "missingFamily", "priority", "enforce"],
+};
+const SELECTOR: Keys = Keys { honoured: &[], later: &["pods"] };
+const CLUSTER_SELECTOR: Keys = Keys { honoured: &["namespaces"], later: &["pods"] };
+const NAMESPACES: Keys = Keys { honoured: &["names"], later: &["matchLabels", "matchExpressions"] };
+const EGRESS_IP: Keys = Keys { honoured: &["scope", "ipv4", "ipv6"], later: &["useNodeIP"] };
+
+pub(crate) fn read(
+    name: PolicyName,
+    spec: Cursor<'_>,
+    problems: &mut Problems,
+) -> Option<EgressPolicy> {
+    let spec = Fields::open(spec, &SPEC, problems)?;
+    let selector = spec.required("selector", "which pods; {} selects every one", problems);
+    let selector = selector.and_then(|at| match &name.namespace {
+        Some(namespace) => {
+            Fields::open(at, &SELECTOR, problems).map(|_| Selector::Namespace(namespace.clone()))
+        }
+        None => read_cluster_selector(at, problems),
+    });
+    let pool = spec.required("pool", "the EgressPool to leave from", problems);
+    let pool = pool.and_then(|at| problems.keep(at.parse("the name of an EgressPool")));
+    if let Some(at) = spec.get("action") {
+        problems.keep(refuse_action(&at));
+    }
+    let egress_ip = match spec.get("egressIP") {
+        Some(at) => read_egress_ip(at, problems),
+        None => Some(EgressIp::Namespace),
+    };
+    Some(EgressPolicy {
+        name,
+        destinations: read_destinations(&spec, problems),
+        except: read_networks(&spec, "except", problems).unwrap_or_default(),
+        selector: selector?,
+        pool: pool?,
+        egress_ip: egress_ip?,
+    })
+}
+
+fn read_cluster_selector(at: Cursor<'_>, problems: &mut Problems) -> Option<Selector> {
+    let fields = Fields::open(at, &CLUSTER_SELECTOR, problems)?;
+    let Some(at) = fields.get("namespaces") else { return Some(Selector::Everything) };
+    let namespaces = Fields::open(at, &NAMESPACES, problems)?;
+    let names = namespaces.required("names", "a list of namespaces", problems)?;
+    let list = names.list("a list of namespaces", problems, |item| item.parse("a namespace"));
+    refuse_empty(&names, "it selects nothing", problems);
+    Some(Selector::Namespaces(list))
+}
+
+fn read_destinations(spec: &Fields<'_>, problems: &mut Problems) -> Option<Vec<Prefix>> {
+    if let Some(at) = spec.get("destinations") {
+        let what = "remove the key to mean everything outside the cluster";
+        refuse_empty(&at, what, problems);
+    }
+    read_networks(spec, "destinations", problems)
+}
+
+fn refuse_empty(at: &Cursor<'_>, what: &str, problems: &mut Problems) {
+    if at.items("a list").is_ok_and(|items| items.is_empty()) {
+        problems.add(at.problem(format!("the list is empty; {what}")));
+    }
+}
+
+/// `Gateway` is the default and so far the only action.
+fn refuse_action(at: &Cursor<'_>) -> Result<(), Problem> {
+    const ALLOWED: &str = "\"Gateway\", \"Node\" or \"Deny\"";
+    match at.text(ALLOWED)? {
+        "Gateway" => Ok(()),
+        later @ ("Node" | "Deny") => {
+            Err(at.not_honoured(format!("{later:?} (only \"Gateway\" is)")))
+        }
+        other => Err(at.problem(format!("found {other:?}, wanted {ALLOWED}"))),
+    }
+}
+
+fn read_egress_ip(at: Cursor<'_>, problems: &mut Problems) -> Option<EgressIp> {
+    let fields = Fields::open(at, &EGRESS_IP, problems)?;
+    let scope = fields.get("scope");
+    if let Some(at) = &scope {
+        problems.keep(refuse_scope(at));
+    }
+    let mut pair = DualStack::default();
+    let mut explicit = false;
+    for family in Family::BOTH {
+        let Some(at) = fields.get(&family.to_string()) else { continue };
+        explicit = true;
+        *pair.slot(family) = problems.keep(read_of_family(&at, family));
+    }
+    match (explicit, scope) {
+        (false, _) => Some(EgressIp::Namespace),
+        (true, None) => Some(EgressIp::Pair(pair)),
+        (true, Some(at)) => {
+            problems.add(
+                at.problem("\"scope\" and an explicit \"ipv4\" or \"ipv6\" exclude each other"),
+            );
+            None
+        }
+    }
+}
+
+/// `Namespace` is the default and so far the only scope.
+fn refuse_scope(at: &Cursor<'_>) -> Result<(), Problem> {
+    const ALLOWED: &str = "\"Cluster\", \"Policy\", \"Namespace\", \"Workload\" or \"Pod\"";
+    match at.text(ALLOWED)? {
+        "Namespace" => Ok(()),
+        later @ ("Cluster" | "Policy" | "Workload" | "Pod") => {
+            Err(at.not_honoured(format!("{later:?} (only \"Namespace\" is)")))
+        }
+        other => Err(at.problem(format!("found {other:?}, wanted {ALLOWED}"))),
+    }
+}
+
+fn read_of_family(at: &Cursor<'_>, family: Family) -> Result<IpAddr, Problem> {
+    let address = read_address(at)?;
+    if Family::of(address) == family {
+        Ok(address)
+    } else {
+        Err(at.problem(format!("{address} is {}, wanted {family}", Family::of(address))))
+    }
+}

@@ -1,0 +1,287 @@
+//! What no document can say alone: names that must exist, numbers that must differ, ranges that
+//! must not meet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use egret_types::Family;
+
+use crate::{
+    AddressRange, EgressGateway, EgressIp, EgressNode, EgressPool, Guard,
+    problem::Problems,
+    resource::{Draft, Drafts, Kind},
+};
+
+pub(crate) fn check(drafts: &Drafts<'_>, problems: &mut Problems) {
+    check_names(drafts, problems);
+    check_guard(drafts, problems);
+    check_nodes(&drafts.nodes, problems);
+    check_common_family(drafts, problems);
+    check_gateways(drafts, problems);
+    check_pools(drafts, problems);
+    check_overlaps(&drafts.pools, problems);
+    check_policies(drafts, problems);
+}
+
+/// Says so where two resources have the same `key`. The second one gets the problem.
+fn check_unique<'d, T, K: Ord>(
+    drafts: &'d [Draft<'_, T>],
+    problems: &mut Problems,
+    way: &[&str],
+    keys: impl Fn(&'d T) -> Vec<K>,
+    say: impl Fn(&K, &Draft<'_, T>) -> String,
+) {
+    let mut seen: BTreeMap<K, &Draft<'_, T>> = BTreeMap::new();
+    for draft in drafts {
+        for key in keys(&draft.value) {
+            if let Some(first) = seen.get(&key) {
+                problems.add(draft.document.along(way).problem(say(&key, first)));
+            } else {
+                seen.insert(key, draft);
+            }
+        }
+    }
+}
+
+fn check_names(drafts: &Drafts<'_>, problems: &mut Problems) {
+    const NAME: [&str; 2] = ["metadata", "name"];
+    fn again<T>(kind: &str, name: &str, first: &Draft<'_, T>) -> String {
+        format!("a second {kind} named {name:?}; the first is {}", first.document.whereabouts())
+    }
+    check_unique(
+        &drafts.clusters,
+        problems,
+        &NAME,
+        |_| vec![()],
+        |(), first| again("EgressCluster", "default", first),
+    );
+    check_unique(
+        &drafts.nodes,
+        problems,
+        &NAME,
+        |n| vec![&n.name],
+        |name, first| again("EgressNode", name.as_str(), first),
+    );
+    check_unique(
+        &drafts.pools,
+        problems,
+        &NAME,
+        |p| vec![&p.name],
+        |name, first| again("EgressPool", name.as_str(), first),
+    );
+    check_unique(
+        &drafts.gateways,
+        problems,
+        &NAME,
+        |g| vec![&g.name],
+        |name, first| again("EgressGateway", name.as_str(), first),
+    );
+    check_unique(
+        &drafts.policies,
+        problems,
+        &NAME,
+        |p| vec![&p.name],
+        |name, first| again("policy", &name.to_string(), first),
+    );
+}
+
+/// Without a policy no pod can be selected, so that a node without any resources passes every pod.
+fn check_guard(drafts: &Drafts<'_>, problems: &mut Problems) {
+    let Some(policy) = drafts.policies.first() else { return };
+    let what = "the default \"guard: required\"";
+    match drafts.clusters.first() {
+        Some(cluster) if cluster.value.guard == Guard::Off => {}
+        Some(cluster) => {
+            let what = format!("{what}, which holds as soon as there is a policy (write \"off\"),");
+            problems.add(cluster.document.along(&["spec"]).not_honoured(what));
+        }
+        None if drafts.broken.contains(&(Kind::Cluster, "default")) => {}
+        None => {
+            let what = format!("{what}, which holds without an EgressCluster that says \"off\",");
+            problems.add(policy.document.not_honoured(what));
+        }
+    }
+}
+
+fn check_nodes(nodes: &[Draft<'_, EgressNode>], problems: &mut Problems) {
+    check_unique(
+        nodes,
+        problems,
+        &["spec", "id"],
+        |n| vec![n.id],
+        |id, first| {
+            format!(
+                "node id {} is also that of {} ({}); give one of them another id",
+                id.number(),
+                first.value.name,
+                first.document.whereabouts()
+            )
+        },
+    );
+    let addresses = |node: &EgressNode| node.vtep.iter().map(|(_, a)| *a).collect();
+    check_unique(nodes, problems, &["spec", "vtep"], addresses, |address, first| {
+        format!(
+            "{address} is also a VTEP of {} ({})",
+            first.value.name,
+            first.document.whereabouts()
+        )
+    });
+}
+
+fn check_common_family(drafts: &Drafts<'_>, problems: &mut Problems) {
+    let lacking = |family| drafts.nodes.iter().find(|node| node.value.vtep.get(family).is_none());
+    if let (Some(a), Some(b)) = (lacking(Family::V4), lacking(Family::V6)) {
+        problems.add(b.document.along(&["spec", "vtep"]).problem(format!(
+            "no address family has a VTEP on every EgressNode: {} has no ipv4 ({}), {} has no ipv6",
+            a.value.name,
+            a.document.whereabouts(),
+            b.value.name
+        )));
+    }
+}
+
+/// Names of one kind that a reference may use.
+fn known<'d, T>(
+    drafts: &'d Drafts<'_>,
+    kind: Kind,
+    list: &'d [Draft<'_, T>],
+    name: impl Fn(&'d T) -> &'d str,
+) -> BTreeSet<&'d str> {
+    let broken = drafts.broken.iter().filter(|(of, _)| *of == kind).map(|(_, name)| *name);
+    list.iter().map(|draft| name(&draft.value)).chain(broken).collect()
+}
+
+fn unknown(kind: &str, name: &str, names: &BTreeSet<&str>) -> String {
+    let hint = crate::nearest(name, names.iter().copied())
+        .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+    format!("there is no {kind} named {name:?}{hint}")
+}
+
+fn node_names<'d>(drafts: &'d Drafts<'_>) -> BTreeSet<&'d str> {
+    known(drafts, Kind::Node, &drafts.nodes, |node| node.name.as_str())
+}
+
+fn check_gateways(drafts: &Drafts<'_>, problems: &mut Problems) {
+    let nodes = node_names(drafts);
+    for gateway in &drafts.gateways {
+        for (index, member) in gateway.value.members.iter().enumerate() {
+            if !nodes.contains(member.as_str()) {
+                let at = gateway.document.item(&["spec", "members"], index);
+                problems.add(at.problem(unknown("EgressNode", member.as_str(), &nodes)));
+            }
+        }
+        check_interfaces(gateway, &drafts.nodes, problems);
+    }
+}
+
+fn check_interfaces(
+    gateway: &Draft<'_, EgressGateway>,
+    nodes: &[Draft<'_, EgressNode>],
+    problems: &mut Problems,
+) {
+    if gateway.value.uplink.interface.is_some() {
+        return;
+    }
+    let members = nodes.iter().filter(|node| gateway.value.members.contains(&node.value.name));
+    for node in members.filter(|node| node.value.uplink.interface.is_none()) {
+        problems.add(gateway.document.along(&["spec", "uplink"]).problem(format!(
+            "the uplink of member {} has no \"interface\", neither here nor in its EgressNode ({})",
+            node.value.name,
+            node.document.whereabouts()
+        )));
+    }
+}
+
+fn check_pools(drafts: &Drafts<'_>, problems: &mut Problems) {
+    let gateways = known(drafts, Kind::Gateway, &drafts.gateways, |g| g.name.as_str());
+    let nodes = node_names(drafts);
+    check_unique(
+        &drafts.pools,
+        problems,
+        &["spec", "id"],
+        |p| vec![p.id],
+        |id, first| {
+            format!(
+                "pool id {} is also that of {} ({})",
+                id.number(),
+                first.value.name,
+                first.document.whereabouts()
+            )
+        },
+    );
+    for pool in &drafts.pools {
+        let gateway = pool.value.gateway.as_str();
+        if !gateways.contains(gateway) {
+            let at = pool.document.along(&["spec", "gateway"]);
+            problems.add(at.problem(unknown("EgressGateway", gateway, &gateways)));
+        }
+        if let Some(node) = pool.value.node.as_ref().filter(|n| !nodes.contains(n.as_str())) {
+            let at = pool.document.along(&["spec", "node"]);
+            problems.add(at.problem(unknown("EgressNode", node.as_str(), &nodes)));
+        }
+    }
+}
+
+/// A range and where it was written.
+struct Written<'d, 'a> {
+    range: AddressRange,
+    index: usize,
+    pool: &'d Draft<'a, EgressPool>,
+}
+
+/// Sorted by its first address, a range that meets any earlier one meets the earlier one that ends
+/// last.
+fn check_overlaps(pools: &[Draft<'_, EgressPool>], problems: &mut Problems) {
+    let mut all: Vec<Written<'_, '_>> = Vec::new();
+    for pool in pools {
+        for family in Family::BOTH {
+            let ranges = pool.value.ranges(family).iter().enumerate();
+            all.extend(ranges.map(|(index, range)| Written { range: *range, index, pool }));
+        }
+    }
+    all.sort_by_key(|written| written.range);
+    let mut longest: Option<&Written<'_, '_>> = None;
+    for written in &all {
+        if let Some(earlier) = longest.filter(|earlier| earlier.range.overlaps(written.range)) {
+            problems.add(at(written).problem(format!(
+                "{} of pool {} overlaps {} of pool {} ({})",
+                written.range,
+                written.pool.value.name,
+                earlier.range,
+                earlier.pool.value.name,
+                at(earlier).whereabouts()
+            )));
+        }
+        if longest.is_none_or(|longest| longest.range.last() <= written.range.last()) {
+            longest = Some(written);
+        }
+    }
+}
+
+fn at<'a>(written: &Written<'_, 'a>) -> crate::cursor::Cursor<'a> {
+    let key = written.range.family().to_string();
+    written.pool.document.item(&["spec", &key], written.index)
+}
+
+fn check_policies(drafts: &Drafts<'_>, problems: &mut Problems) {
+    let names = known(drafts, Kind::Pool, &drafts.pools, |pool| pool.name.as_str());
+    let pools: BTreeMap<_, _> =
+        drafts.pools.iter().map(|pool| (&pool.value.name, &pool.value)).collect();
+    for policy in &drafts.policies {
+        let name = &policy.value.pool;
+        if let (Some(pool), EgressIp::Pair(pair)) = (pools.get(name), &policy.value.egress_ip) {
+            for (family, address) in pair.iter() {
+                let at = policy.document.along(&["spec", "egressIP", &family.to_string()]);
+                let holds = |ranges: &[AddressRange]| ranges.iter().any(|r| r.contains(*address));
+                if !holds(pool.ranges(family)) {
+                    problems.add(at.problem(format!("{address} is in no range of pool {name}")));
+                } else if holds(&pool.exclude) {
+                    problems.add(at.problem(format!("pool {name} excludes {address}")));
+                }
+            }
+        }
+        if !names.contains(name.as_str()) {
+            let at = policy.document.along(&["spec", "pool"]);
+            problems.add(at.problem(unknown("EgressPool", name.as_str(), &names)));
+        }
+    }
+}
