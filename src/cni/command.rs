@@ -1,0 +1,160 @@
+//! The operations of the protocol and the variables that each one needs. One table, so that a new
+//! operation is a row here and a method of the trait.
+
+use crate::{CniError, Code, Environment};
+
+/// What `CNI_COMMAND` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Attach a container.
+    Add,
+    /// Detach it.
+    Del,
+    /// Compare an attachment with what ADD made.
+    Check,
+    /// Remove what belongs to no attachment.
+    Gc,
+    /// Say whether ADD would work.
+    Status,
+    /// Say which versions of the specification the plugin speaks.
+    Version,
+}
+
+/// A variable that an operation may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variable {
+    /// `CNI_CONTAINERID`
+    ContainerId,
+    /// `CNI_NETNS`
+    Netns,
+    /// `CNI_IFNAME`
+    IfName,
+    /// `CNI_PATH`
+    Path,
+}
+
+impl Variable {
+    /// Its name in the environment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Variable::ContainerId => "CNI_CONTAINERID",
+            Variable::Netns => "CNI_NETNS",
+            Variable::IfName => "CNI_IFNAME",
+            Variable::Path => "CNI_PATH",
+        }
+    }
+}
+
+/// `CNI_PATH` is optional in the specification; ADD and CHECK ask for it as all Go plugins do. DEL
+/// does not: it must work with as little as possible, and only a delegate needs the path.
+const TABLE: [(Command, &str, &[Variable]); 6] = {
+    use Variable::{ContainerId, IfName, Netns, Path};
+    [
+        (Command::Add, "ADD", &[ContainerId, Netns, IfName, Path]),
+        (Command::Del, "DEL", &[ContainerId, IfName]),
+        (Command::Check, "CHECK", &[ContainerId, Netns, IfName, Path]),
+        (Command::Gc, "GC", &[Path]),
+        (Command::Status, "STATUS", &[]),
+        (Command::Version, "VERSION", &[]),
+    ]
+};
+
+impl Command {
+    /// The name of the variable that carries it.
+    pub const VARIABLE: &'static str = "CNI_COMMAND";
+
+    /// As in `CNI_COMMAND`.
+    pub fn as_str(self) -> &'static str {
+        TABLE[self as usize].1
+    }
+
+    /// The variables without which the operation cannot be done.
+    pub fn required(self) -> &'static [Variable] {
+        TABLE[self as usize].2
+    }
+
+    /// What the environment asks for; `None` if it asks for nothing.
+    pub(crate) fn read(environment: &Environment) -> Result<Option<Self>, CniError> {
+        let Some(value) = environment.get(Self::VARIABLE) else { return Ok(None) };
+        let row = TABLE.iter().find(|(_, name, _)| value == *name);
+        row.map(|(command, ..)| Some(*command)).ok_or_else(|| {
+            let names = TABLE.map(|(_, name, _)| name).join(", ");
+            let value = value.to_string_lossy();
+            let msg = format!("{} is {value:?}, not one of {names}", Self::VARIABLE);
+            CniError::new(Code::INVALID_ENVIRONMENT, msg)
+        })
+    }
+
+    /// Refuses an environment that lacks something, naming all of it.
+    pub(crate) fn require(self, environment: &Environment) -> Result<(), CniError> {
+        let is_missing = |variable: &&Variable| environment.get(variable.name()).is_none();
+        let missing: Vec<_> =
+            self.required().iter().filter(is_missing).map(|variable| variable.name()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let msg = format!("{self} needs the environment variables {}", missing.join(", "));
+        Err(CniError::new(Code::INVALID_ENVIRONMENT, msg).with_details("they are missing or empty"))
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_of_the_enum() {
+        for (position, (command, name, _)) in TABLE.iter().enumerate() {
+            assert_eq!(*command as usize, position);
+            let environment = Environment::from_iter([("CNI_COMMAND", *name)]);
+            assert_eq!(Command::read(&environment), Ok(Some(*command)));
+        }
+    }
+
+    #[test]
+    fn item_2_an_unknown_command_is_refused_by_name() {
+        for value in ["FOO", "add", " ADD", "ADD "] {
+            let error =
+                Command::read(&Environment::from_iter([("CNI_COMMAND", value)])).unwrap_err();
+            assert_eq!(error.code(), Code::INVALID_ENVIRONMENT);
+            assert!(error.msg().contains("CNI_COMMAND") && error.msg().contains(value));
+        }
+    }
+
+    #[test]
+    fn items_3_and_4_all_missing_variables_are_named_and_empty_ones_are_missing() {
+        let all = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"];
+        for (command, needed) in [
+            (Command::Add, &all[..]),
+            (Command::Check, &all[..]),
+            (Command::Del, &["CNI_CONTAINERID", "CNI_IFNAME"]),
+            (Command::Gc, &["CNI_PATH"]),
+        ] {
+            for environment in
+                [Environment::default(), all.map(|name| (name, "")).into_iter().collect()]
+            {
+                let error = command.require(&environment).unwrap_err();
+                assert_eq!(error.code(), Code::INVALID_ENVIRONMENT);
+                for name in all {
+                    assert_eq!(
+                        error.msg().contains(name),
+                        needed.contains(&name),
+                        "{command} {name}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn item_56_status_works_with_empty_variables() {
+        assert_eq!(Command::Status.require(&Environment::default()), Ok(()));
+        assert_eq!(Command::Version.require(&Environment::default()), Ok(()));
+    }
+}
