@@ -204,10 +204,10 @@ impl Decision {
             while open.last().is_some_and(|(_, end, _)| *end < first) {
                 close(&mut open, &mut out);
             }
-            if let Some((next, _, outcome)) = open.last() {
-                if *next < first {
-                    out.push((*next, first - 1, *outcome));
-                }
+            if let Some((next, _, outcome)) = open.last()
+                && *next < first
+            {
+                out.push((*next, first - 1, *outcome));
             }
             open.push((first, last, e.outcome));
         }
@@ -225,10 +225,11 @@ fn close(open: &mut Vec<(u128, u128, Outcome)>, out: &mut Vec<(u128, u128, Outco
         out.push((next, last, outcome));
     }
     if let Some((parent_next, parent_last, _)) = open.last_mut() {
-        match last.checked_add(1) {
-            Some(behind) => *parent_next = behind,
+        if let Some(behind) = last.checked_add(1) {
+            *parent_next = behind;
+        } else {
             // The child reached the last number there is: nothing is left of the parent.
-            None => (*parent_next, *parent_last) = (1, 0),
+            (*parent_next, *parent_last) = (1, 0);
         }
     }
 }

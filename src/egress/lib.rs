@@ -2,6 +2,7 @@
 //! what the kernel should hold for it. Pure; `kernel` does what is decided here.
 
 pub mod decision;
+pub mod desired;
 pub mod kernel;
 pub mod nft;
 pub mod object;

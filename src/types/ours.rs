@@ -1,7 +1,7 @@
 //! Every name and number in the kernel that is ours. Nothing else in the workspace writes such a
 //! literal; a deletion goes by these, never by shape.
 
-use crate::MacAddr;
+use crate::{LinkName, MacAddr};
 
 /// The tunnel link in the egret namespace.
 pub const TUNNEL_LINK: &str = "egret0";
@@ -69,4 +69,27 @@ pub fn pod_hop_v4(n: u8) -> std::net::Ipv4Addr {
 /// The same, v6: `fe80::e6:N`.
 pub fn pod_hop_v6(n: u8) -> std::net::Ipv6Addr {
     std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xe6, u16::from(n))
+}
+
+/// The link with one of our names.
+///
+/// # Panics
+/// Never for the constants above and names made of [`NODE_LINK_PREFIX`] and twelve digits: each is
+/// a valid link name, shown by a test.
+#[expect(clippy::expect_used, reason = "the names of this file are valid, shown by its test")]
+pub fn link(name: &str) -> LinkName {
+    name.parse().expect("a link name of ours")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_names_are_link_names() {
+        let longest = format!("{NODE_LINK_PREFIX}0123456789ab");
+        for name in [TUNNEL_LINK, POD_LINK, UPLINK, &longest] {
+            assert_eq!(link(name).as_str(), name);
+        }
+    }
 }
