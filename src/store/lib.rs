@@ -1,1 +1,3 @@
-//! Under construction.
+//! The only crate that reads and writes files.
+
+pub mod resource_dir;
