@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use egret_types::{Family, MacAddr, Namespace};
+use egret_types::{Invalid, MacAddr, Namespace};
 
-use crate::{CniError, Code, Environment};
+use crate::{CniError, Code, Environment, InterfaceAddress};
 
 const VARIABLE: &str = "CNI_ARGS";
 
@@ -35,19 +35,14 @@ pub struct RequestedIp {
 }
 
 impl std::str::FromStr for RequestedIp {
-    type Err = egret_types::Invalid;
+    type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || egret_types::Invalid::new(text, "an address, with or without /length");
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| invalid())?;
-        let length = length.map(str::parse).transpose().map_err(|_| invalid())?;
-        if length.is_some_and(|length| length > Family::of(address).bits()) {
-            return Err(invalid());
+        if let Ok(address) = text.parse() {
+            return Ok(Self { address, length: None });
         }
-        Ok(Self { address, length })
+        let address: InterfaceAddress =
+            text.parse().map_err(|_| Invalid::new(text, "an address, with or without /length"))?;
+        Ok(Self { address: address.address(), length: Some(address.length()) })
     }
 }
 
@@ -90,7 +85,7 @@ impl CniArgs {
 
     /// `false` for a key that is not known.
     fn set(&mut self, key: &str, value: &str) -> Result<bool, CniError> {
-        let wrong = |error: egret_types::Invalid| refusal(format!("has a wrong {key}: {error}"));
+        let wrong = |error: Invalid| refusal(format!("has a wrong {key}: {error}"));
         let text = Some(value).filter(|value| !value.is_empty());
         let owned = text.map(str::to_owned);
         match key {

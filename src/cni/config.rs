@@ -142,17 +142,20 @@ impl<T> NetworkConfig<T> {
         capabilities.get(name).is_some_and(|value| value.get() == "true")
     }
 
-    /// The pod's annotations; `None` if the runtime did not tell them.
+    /// The pod's annotations; `None` if the runtime did not tell them. `null` is Go's empty text.
     ///
     /// # Errors
     /// [`Code::INVALID_CONFIG`] if they are no map of texts.
     pub fn pod_annotations(&self) -> Result<Option<BTreeMap<String, String>>, CniError> {
         let runtime_config = self.runtime_config()?;
         let Some(value) = runtime_config.get(POD_ANNOTATIONS) else { return Ok(None) };
-        serde_json::from_str(value.get()).map(Some).map_err(|error| {
-            let msg = format!("key \"runtimeConfig.{POD_ANNOTATIONS}\" is wrong: {error}");
-            CniError::new(Code::INVALID_CONFIG, msg)
-        })
+        let annotations: BTreeMap<String, Option<String>> = serde_json::from_str(value.get())
+            .map_err(|error| {
+                let msg = format!("key \"runtimeConfig.{POD_ANNOTATIONS}\" is wrong: {error}");
+                CniError::new(Code::INVALID_CONFIG, msg)
+            })?;
+        let filled = annotations.into_iter().map(|(key, value)| (key, value.unwrap_or_default()));
+        Ok(Some(filled.collect()))
     }
 
     /// The previous result. DEL gets along with an error as with `None`.
@@ -282,7 +285,9 @@ mod tests {
             ))
             .unwrap()
         };
-        let config = with(r#"{"io.kubernetes.cri.pod-annotations":{"egret.dev/pool":"a"}}"#);
+        let config =
+            with(r#"{"io.kubernetes.cri.pod-annotations":{"egret.dev/pool":"a","b":null}}"#);
+        assert_eq!(config.pod_annotations().unwrap().unwrap()["b"], "");
         assert_eq!(config.pod_annotations().unwrap().unwrap()["egret.dev/pool"], "a");
         assert_eq!(with("{}").pod_annotations().unwrap(), None);
         assert_eq!(with("null").pod_annotations().unwrap(), None);

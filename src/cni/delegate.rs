@@ -289,7 +289,7 @@ mod tests {
     fn the_delegate_reads_the_whole_configuration_with_the_changed_section() {
         let script = Script::new([ends(0, ADDED)]);
         let result = with(&script, |delegate| delegate.add().unwrap().keep());
-        assert!(result.extra("egret.dev/leases").is_some());
+        assert_eq!(result.extra("egret.dev/leases"), Ok(Some(Vec::<u8>::new())));
         assert_eq!(
             *script.stdin.borrow(),
             r#"{"cniVersion":"1.0.0","name":"a","ipam":{"type":"egret-ipam","stateDir":"/var/lib/egret"},"x":1.0}"#

@@ -9,7 +9,7 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CniError, CniVersion, Code, Command, Environment, IpamResult, PrevResult, Request,
+    CniError, CniVersion, Command, Environment, IpamResult, PrevResult, Request, config::Document,
     panic::guarded,
 };
 
@@ -50,7 +50,7 @@ pub trait Plugin {
     fn about(&self) -> About;
 
     /// Attach. `CNI_NETNS` is there; whether it is a namespace, and not the plugin's own
-    /// ([`Code::INVALID_NETNS`]), the plugin checks before it changes anything.
+    /// ([`crate::Code::INVALID_NETNS`]), the plugin checks before it changes anything.
     fn add(&self, request: &Request<Self::Config>) -> Result<Added, CniError>;
 
     /// Detach. Whatever is already gone is no error; `CNI_NETNS` and the previous result may be
@@ -112,15 +112,16 @@ fn serve<P: Plugin>(
     if command == Command::Version {
         return Ok(Answer::Document(versions()));
     }
-    let request = Request::read_noting(command, environment, stdin, version)?;
+    command.require(&environment)?;
+    let document = Document::read(stdin)?;
+    version.set(document.version());
+    document.version().allow(command)?;
+    let request = Request::new(command, environment, document)?;
     match command {
         Command::Add => Ok(Answer::Document(plugin.add(&request)?.to_json(version.get())?)),
         Command::Del => plugin.del(&request).map(|()| Answer::Nothing),
         Command::Check => plugin.check(&request).map(|()| Answer::Nothing),
-        Command::Gc | Command::Status | Command::Version => {
-            let msg = format!("{command} is not an operation on an attachment");
-            Err(CniError::new(Code::INTERNAL, msg))
-        }
+        Command::Gc | Command::Status | Command::Version => Err(version.get().refuse(command)),
     }
 }
 
@@ -149,7 +150,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::NewInterface;
+    use crate::{Code, NewInterface};
 
     /// A chained plugin with one key, which adds one link and finds one difference.
     struct Chained;
@@ -312,6 +313,39 @@ mod tests {
             let (found, object) = call(command, text).error();
             assert_eq!(found, code, "{command} {text}: {object}");
             assert!(object["msg"].as_str().unwrap().contains(part), "{command} {text}: {object}");
+        }
+    }
+
+    #[test]
+    fn item_22_gc_and_status_as_libcni_sends_them_name_the_version() {
+        for command in ["GC", "STATUS"] {
+            let environment = Environment::from_iter([
+                ("CNI_COMMAND", command),
+                ("CNI_CONTAINERID", ""),
+                ("CNI_NETNS", ""),
+                ("CNI_IFNAME", ""),
+                ("CNI_PATH", "/opt/cni/bin"),
+            ]);
+            let (code, object) = serve(environment, &mut config("1.0.0", "").as_bytes()).error();
+            assert_eq!((code, &object["cniVersion"]), (1, &Value::from("1.0.0")));
+            assert_eq!(object["msg"], format!("config version does not allow {command}"));
+        }
+    }
+
+    #[test]
+    fn items_8_and_48_a_configuration_cut_or_damaged_anywhere_is_one_error_object() {
+        let whole = config("1.0.0", r#","prevResult":{"cniVersion":"1.0.0","ips":[]}"#);
+        assert_eq!(call("ADD", &whole).code, 0);
+        for length in 0..whole.len() {
+            for command in ["ADD", "DEL"] {
+                assert_eq!(call(command, &whole[..length]).error().0, 6, "{length}");
+            }
+            for byte in ["\"", "{", "]", ",", "0", "\\"] {
+                let mut damaged = whole.clone();
+                damaged.replace_range(length..=length, byte);
+                let outcome = call("ADD", &damaged);
+                assert!(outcome.code == 0 || outcome.error().0 != 120, "{damaged}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Names and values, as `std::env::vars_os` gives them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
@@ -36,6 +36,13 @@ impl Environment {
     }
 }
 
+/// Names only: a runtime passes its whole environment, which may hold secrets.
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
 impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
@@ -60,6 +67,12 @@ mod tests {
         let all = environment.with("CNI_COMMAND", "DEL");
         let expected = [("TRACEPARENT", "x"), ("CNI_COMMAND", "DEL")];
         assert_eq!(all, expected.map(|(name, value)| (name.into(), value.into())));
+    }
+
+    #[test]
+    fn values_do_not_get_into_logs() {
+        let environment = Environment::from_iter([("TOKEN", "secret")]);
+        assert_eq!(format!("{environment:?}"), "{\"TOKEN\"}");
     }
 
     #[test]

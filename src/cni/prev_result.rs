@@ -307,6 +307,17 @@ mod tests {
     }
 
     #[test]
+    fn a_legacy_result_as_go_plugins_print_it_is_read() {
+        let text = r#"{"cniVersion":"0.4.0","interfaces":[{"name":"cni0","mac":"aa:bb:cc:dd:ee:01"},
+            {"name":"eth0","mac":"aa:bb:cc:dd:ee:02","sandbox":"/run/netns/x"}],
+            "ips":[{"version":"4","interface":1,"address":"10.244.1.7/24","gateway":"10.244.1.1"}],
+            "routes":[{"dst":"0.0.0.0/0"}],"dns":{}}"#;
+        let result = parse(text, CniVersion::V0_4_0).unwrap();
+        assert_eq!(result.interface_of(&result.ips()[0]).unwrap().name, "eth0");
+        assert_eq!(result.to_json().unwrap(), text);
+    }
+
+    #[test]
     fn item_20_the_result_says_the_version_of_the_configuration() {
         for (text, version, printed) in [
             ("{}", CniVersion::V1_0_0, r#"{"cniVersion":"1.0.0"}"#),

@@ -2,7 +2,6 @@
 //! error that the specification asks for.
 
 use std::{
-    cell::Cell,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -11,8 +10,7 @@ use egret_types::{Attachment, ContainerId, IfName, Invalid};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CniArgs, CniError, CniVersion, Code, Command, Environment, NetworkConfig, Variable,
-    config::Document,
+    CniArgs, CniError, Code, Command, Environment, NetworkConfig, Variable, config::Document,
 };
 
 /// What ADD, DEL or CHECK is asked to do. `C` holds the plugin's own keys.
@@ -28,9 +26,9 @@ pub struct Request<C> {
 impl<C> Request<C> {
     /// Reads and validates a call.
     ///
-    /// Order, which decides the code where several things are wrong: variables of the operation
-    /// (4), stdin (5), JSON and version text (6), version and whether it has the operation (1),
-    /// name and own keys (7, 2).
+    /// Order, which decides the code where several things are wrong: missing variables (4), stdin
+    /// (5), JSON and version text (6), version and whether it has the operation (1), values of
+    /// variables (4), name and own keys (7, 2).
     ///
     /// # Errors
     /// The first of these that is wrong.
@@ -42,21 +40,21 @@ impl<C> Request<C> {
     where
         C: DeserializeOwned,
     {
-        Self::read_noting(command, environment, stdin, &Cell::new(CniVersion::LATEST))
+        command.require(&environment)?;
+        let document = Document::read(stdin)?;
+        document.version().allow(command)?;
+        Self::new(command, environment, document)
     }
 
-    /// As [`Request::read`]; `version` becomes that of the configuration as soon as it is known, so
-    /// that errors later on are told in it.
-    pub(crate) fn read_noting(
+    /// What is left when variables are there and the version has the operation.
+    pub(crate) fn new(
         command: Command,
         environment: Environment,
-        stdin: &mut dyn Read,
-        version: &Cell<CniVersion>,
+        document: Document,
     ) -> Result<Self, CniError>
     where
         C: DeserializeOwned,
     {
-        command.require(&environment)?;
         let container_id: ContainerId = variable(&environment, Variable::ContainerId)?;
         let ifname: IfName = variable(&environment, Variable::IfName)?;
         let netns = environment.get(Variable::Netns.name()).map(PathBuf::from);
@@ -64,9 +62,6 @@ impl<C> Request<C> {
             Command::Del => CniArgs::read_leniently(&environment),
             _ => CniArgs::read(&environment)?,
         };
-        let document = Document::read(stdin)?;
-        version.set(document.version());
-        document.version().allow(command)?;
         let config = NetworkConfig::new(document)?;
         let attachment = Attachment { network: config.name().clone(), container_id, ifname };
         Ok(Self { attachment, netns, args, environment, config })
@@ -130,6 +125,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::CniVersion;
 
     #[derive(Debug, Deserialize)]
     struct NoKeys {}

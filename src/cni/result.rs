@@ -4,8 +4,7 @@
 use std::net::IpAddr;
 
 use egret_types::Family;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     CniError, CniVersion, Code, Dns, InterfaceAddress, Layout, RawObject, Route, lenient,
@@ -73,8 +72,15 @@ impl IpamResult {
     }
 
     /// A key at the top that is none of the specification's, such as `egret.dev/leases`.
-    pub fn extra(&self, key: &str) -> Option<&RawValue> {
-        self.extra.get(key)
+    ///
+    /// # Errors
+    /// [`Code::DECODING_FAILURE`] if its value is not of this type.
+    pub fn extra<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CniError> {
+        let value = self.extra.get(key).map(|value| serde_json::from_str(value.get()));
+        value.transpose().map_err(|error| {
+            let msg = format!("key {key:?} of the IPAM result is wrong: {error}");
+            CniError::new(Code::DECODING_FAILURE, msg)
+        })
     }
 
     /// Sets such a key.
@@ -139,7 +145,12 @@ mod tests {
     fn a_result_prints_what_it_reads() {
         let result = IpamResult::parse(PRINTED.as_bytes()).unwrap();
         assert_eq!(result.to_json(CniVersion::V1_0_0).unwrap(), PRINTED);
-        assert_eq!(result.extra("egret.dev/leases").unwrap().get(), r#"[{"pool":"a","index":3}]"#);
+        let leases: Vec<serde_json::Value> = result.extra("egret.dev/leases").unwrap().unwrap();
+        assert_eq!(leases, [serde_json::json!({"pool": "a", "index": 3})]);
+        assert_eq!(result.extra::<u8>("egret.dev/other"), Ok(None));
+        let error = result.extra::<u8>("egret.dev/leases").unwrap_err();
+        assert_eq!(error.code(), Code::DECODING_FAILURE);
+        assert!(error.msg().contains("egret.dev/leases"));
     }
 
     #[test]

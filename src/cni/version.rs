@@ -95,12 +95,12 @@ impl CniVersion {
 
     /// Refuses an operation that this version does not have.
     pub(crate) fn allow(self, command: Command) -> Result<(), CniError> {
-        if self.row().commands.contains(&command) {
-            return Ok(());
-        }
+        if self.row().commands.contains(&command) { Ok(()) } else { Err(self.refuse(command)) }
+    }
+
+    pub(crate) fn refuse(self, command: Command) -> CniError {
         let msg = format!("config version does not allow {command}");
-        Err(CniError::new(Code::INCOMPATIBLE_VERSION, msg)
-            .with_details(format!("cniVersion is {self}")))
+        CniError::new(Code::INCOMPATIBLE_VERSION, msg).with_details(format!("cniVersion is {self}"))
     }
 
     fn row(self) -> &'static Row {
