@@ -1,11 +1,14 @@
 //! Gateways and the data path, decided: which policies select a pod, what they mean together, and
 //! what the kernel should hold for it. Pure; `kernel` does what is decided here.
 
+pub mod apply;
 pub mod cluster;
 pub mod decision;
 pub mod desired;
 pub mod kernel;
 pub mod nft;
 pub mod object;
+pub mod record;
 pub mod selection;
 pub mod topology;
+pub mod underlay;

@@ -35,6 +35,8 @@ pub struct Placed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Object {
+    /// The network namespace of the place itself, which must be [`Place::Egret`].
+    Namespace,
     /// A pair of veth links, both up, without automatic addresses. The near end is in the place of
     /// the object, the peer in [`Place::Egret`].
     Veth(Veth),
@@ -229,6 +231,7 @@ impl fmt::Display for Place {
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Object::Namespace => f.write_str("network namespace"),
             Object::Veth(veth) => write!(f, "link {} (peer {})", veth.name, veth.peer),
             Object::Vxlan(vxlan) => write!(f, "link {}", vxlan.name),
             Object::Macvlan(macvlan) => write!(f, "link {}", macvlan.name),

@@ -62,22 +62,26 @@ impl PodFacts {
     }
 }
 
-/// In the pod: the veth first, the rule that turns steering on last.
-pub fn attachment_pod(pod: &PodFacts) -> Vec<Placed> {
+/// The link between pod and egret namespace. `ip link add egr0 address <node> type veth peer <name>`
+pub fn pod_link(pod: &PodFacts) -> Placed {
     let veth = Veth {
         name: pod.names.pod.clone(),
         mac: pod.node.mac(),
         peer: pod.names.node.clone(),
         mtu: pod.mtu,
     };
-    let mut objects = vec![Object::Veth(veth)];
-    objects.extend(steering::steering(pod));
-    objects.into_iter().map(|object| Placed { place: Place::Pod, object }).collect()
+    Placed { place: Place::Pod, object: Object::Veth(veth) }
+}
+
+/// What in the pod's namespace sends its packets to that link.
+pub fn pod_steering(pod: &PodFacts) -> Vec<Placed> {
+    let placed = |object| Placed { place: Place::Pod, object };
+    steering::steering(pod).into_iter().map(placed).collect()
 }
 
 /// In the egret namespace: the chain on the pod's veth, the decision chains it shares with pods of
 /// the same decision, and its elements of the maps. `veth` and `tunnel` are links there.
-pub fn attachment_nft(pod: &PodFacts, veth: IfIndex, tunnel: IfIndex) -> Placed {
+pub fn pod_filter(pod: &PodFacts, veth: IfIndex, tunnel: IfIndex) -> Placed {
     let mut ruleset = Ruleset {
         family: TableFamily::Netdev,
         table: ours::NFT_TABLE.into(),

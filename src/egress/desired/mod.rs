@@ -9,11 +9,11 @@ mod steering;
 mod tunnel;
 mod worker;
 
-pub use attachment::{Names, PodFacts, attachment_nft, attachment_pod};
+pub use attachment::{Names, PodFacts, pod_filter, pod_link, pod_steering};
 pub use gateway::{GatewayFacts, OwnedPair, Peer, UplinkFacts, gateway};
 pub use guard::tunnel_guard;
 pub use steering::reverse_path;
-pub use tunnel::{NodeFacts, identity_fdb, space, tunnel_link};
+pub use tunnel::{NodeFacts, egret_namespace, identity_fdb, space, tunnel_link};
 pub use worker::worker;
 
 use crate::nft::{

@@ -30,6 +30,11 @@ pub(super) fn tunnel_name() -> LinkName {
     ours::link(ours::TUNNEL_LINK)
 }
 
+/// `ip netns add egret`
+pub fn egret_namespace() -> Placed {
+    Placed { place: Place::Egret, object: Object::Namespace }
+}
+
 /// `ip link add egret0 netns <egret> type vxlan id <vni> dstport <port> local <vtep> nolearning`,
 /// made from the root namespace, where its socket stays.
 pub fn tunnel_link(node: &NodeFacts) -> Placed {

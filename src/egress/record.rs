@@ -1,0 +1,92 @@
+//! The record of an attachment: written before the kernel is touched, it is what DEL removes, what
+//! CHECK compares with, and what the operator is shown. It describes kernel objects, so it is worth
+//! nothing after a reboot; the boot id tells.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use egret_types::{Attachment, DualStack, Identity, Namespace, PoolName};
+use serde::{Deserialize, Serialize};
+
+use crate::decision::Decision;
+use crate::object::Placed;
+
+/// What is known of one attachment of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttachmentRecord {
+    /// Which.
+    pub attachment: Attachment,
+    /// How far ADD has come.
+    pub stage: Stage,
+    /// The pod's namespace in the kernel, and whether it is still the same one.
+    pub netns: NetnsRecord,
+    /// The pod, as far as the runtime told.
+    pub pod: PodRecord,
+    /// The egress pairs it leaves with.
+    pub leases: Vec<LeaseRecord>,
+    /// What its policies meant at ADD.
+    pub decision: Decision,
+    /// What it stands on: the tunnel and the worker side of the node. Never removed with it.
+    pub shared: Vec<Placed>,
+    /// What is its own, in the order in which it was made.
+    pub objects: Vec<Placed>,
+}
+
+/// How far ADD has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Begun; some of it may exist.
+    Pending,
+    /// All of it exists.
+    Committed,
+}
+
+/// A pod's network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetnsRecord {
+    /// Where the runtime put it.
+    pub path: PathBuf,
+    /// Its inode: another one under the same path is another namespace.
+    pub inode: u64,
+    /// The boot in which that is true.
+    pub boot_id: String,
+}
+
+/// A pod, as far as the runtime told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodRecord {
+    /// Its Kubernetes namespace.
+    pub namespace: Option<Namespace>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its addresses on the primary link.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// An egress pair that an attachment uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseRecord {
+    /// The pool.
+    pub pool: PoolName,
+    /// The pair's number on the wire.
+    pub identity: Identity,
+    /// Its addresses.
+    #[serde(flatten)]
+    pub pair: DualStack<IpAddr>,
+}
+
+impl AttachmentRecord {
+    /// Everything `self` describes is still what `new` wants, so that making it so again converges
+    /// to the same attachment.
+    pub fn serves(&self, new: &AttachmentRecord) -> bool {
+        self.stage == Stage::Committed
+            && (&self.attachment, &self.netns, &self.pod) == (&new.attachment, &new.netns, &new.pod)
+            && (&self.leases, &self.decision, &self.shared)
+                == (&new.leases, &new.decision, &new.shared)
+    }
+}
