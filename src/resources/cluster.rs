@@ -102,16 +102,5 @@ fn read_tunnel(at: Cursor<'_>, problems: &mut Problems) -> Option<Tunnel> {
 }
 
 fn read_guard(at: &Cursor<'_>, problems: &mut Problems) -> Option<Guard> {
-    const ALLOWED: &str = "\"required\", \"best-effort\" or \"off\"";
-    match problems.keep(at.text(ALLOWED))? {
-        "off" => Some(Guard::Off),
-        later @ ("required" | "best-effort") => {
-            problems.add(at.not_honoured(format!("{later:?} (only \"off\" is)")));
-            None
-        }
-        other => {
-            problems.add(at.problem(format!("found {other:?}, wanted {ALLOWED}")));
-            None
-        }
-    }
+    problems.keep(at.word("off", &["required", "best-effort"])).map(|()| Guard::Off)
 }

@@ -1,6 +1,7 @@
 //! Reading a document: one value with the way to it, and the keys of a mapping. Every problem that
 //! a reader can have gets its file, line and path here.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -86,6 +87,23 @@ impl<'a> Cursor<'a> {
         T::try_from(number).map_err(|invalid| self.problem(invalid.to_string()))
     }
 
+    /// One of the contract's words, of which this version honours the first.
+    pub(crate) fn word(&self, honoured: &str, later: &[&str]) -> Result<(), Problem> {
+        let mut all: Vec<String> = vec![format!("{honoured:?}")];
+        all.extend(later.iter().map(|word| format!("{word:?}")));
+        let expected = format!("one of {}", all.join(", "));
+        let found = self.text(&expected)?;
+        if found == honoured {
+            Ok(())
+        } else if later.contains(&found) {
+            let message =
+                format!("{found:?} is not honoured by this version of Egret, only {honoured:?} is");
+            Err(self.located(self.node.at, ProblemKind::NotHonoured, message))
+        } else {
+            Err(self.wanted(&expected))
+        }
+    }
+
     pub(crate) fn boolean(&self) -> Result<bool, Problem> {
         match self.node.content {
             Content::Bool(value) => Ok(value),
@@ -168,11 +186,13 @@ impl<'a> Fields<'a> {
             problems.add(at.wanted("a mapping"));
             return None;
         };
-        for (index, entry) in entries.iter().enumerate() {
-            let earlier = entries.iter().take(index).find(|other| other.key == entry.key);
+        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+        for entry in entries {
+            let earlier = seen.get(&*entry.key).copied();
             if let Some(problem) = refuse_entry(&at, entry, earlier, keys) {
                 problems.add(problem);
             }
+            seen.entry(&entry.key).or_insert(entry.at);
         }
         Some(Self { at })
     }
@@ -204,7 +224,7 @@ impl<'a> Fields<'a> {
 fn refuse_entry(
     at: &Cursor<'_>,
     entry: &Entry<'_>,
-    earlier: Option<&Entry<'_>>,
+    earlier: Option<Place>,
     keys: &Keys,
 ) -> Option<Problem> {
     let key = &*entry.key;
@@ -213,7 +233,7 @@ fn refuse_entry(
     if let Some(earlier) = earlier {
         return malformed(format!(
             "the key {key:?} stands here again, first in line {}",
-            earlier.at.line
+            earlier.line
         ));
     }
     if keys.later.contains(&key) {
@@ -234,6 +254,7 @@ fn allowed(key: &str, keys: &Keys) -> String {
     let known = keys.honoured.iter().chain(keys.later).copied();
     match nearest(key, known) {
         Some(name) => format!("did you mean {name:?}?"),
-        None => format!("allowed are {}", keys.honoured.join(", ")),
+        None if keys.honoured.is_empty() => "none is allowed here".to_owned(),
+        None => format!("allowed here: {}", keys.honoured.join(", ")),
     }
 }

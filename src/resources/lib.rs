@@ -28,12 +28,12 @@ mod uplink;
 pub use cluster::{EgressCluster, Guard, Tunnel};
 pub use gateway::EgressGateway;
 pub use nearest::nearest;
-pub use node::EgressNode;
+pub use node::{EgressNode, NoOuterFamily};
 pub use policy::{EgressIp, EgressPolicy, Selector};
 pub use pool::EgressPool;
 pub use problem::{Problem, ProblemKind};
 pub use range::{AddressRange, RangeError};
-pub use resources::{NoOuterFamily, Resources, explicit_pairs};
+pub use resources::{Resources, explicit_pairs};
 pub use uplink::{Uplink, UplinkMode, UplinkSpec};
 
 /// The text of one file.

@@ -28,6 +28,42 @@ pub struct EgressNode {
     pub uplink: UplinkSpec,
 }
 
+/// There is no address family in which every node has a VTEP. One VXLAN link takes one outer
+/// family.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoOuterFamily {
+    /// There is no node.
+    #[error("there is no EgressNode, so the tunnel has no outer family")]
+    NoNode,
+    /// For each family there is a node without it.
+    #[error(
+        "no address family has a VTEP on every EgressNode: \
+         {without_v4} has no ipv4, {without_v6} has no ipv6"
+    )]
+    NoneCommon {
+        /// A node without an IPv4 VTEP.
+        without_v4: NodeName,
+        /// A node without an IPv6 VTEP.
+        without_v6: NodeName,
+    },
+}
+
+/// The first family in which every node has a VTEP.
+pub(crate) fn outer_family<'n>(
+    nodes: &(impl Iterator<Item = &'n EgressNode> + Clone),
+) -> Result<Family, NoOuterFamily> {
+    let lacking = |family| nodes.clone().find(|node| node.vtep.get(family).is_none());
+    match (nodes.clone().next(), lacking(Family::V4), lacking(Family::V6)) {
+        (None, ..) => Err(NoOuterFamily::NoNode),
+        (_, None, _) => Ok(Family::V4),
+        (_, _, None) => Ok(Family::V6),
+        (_, Some(a), Some(b)) => Err(NoOuterFamily::NoneCommon {
+            without_v4: a.name.clone(),
+            without_v6: b.name.clone(),
+        }),
+    }
+}
+
 const SPEC: Keys = Keys { honoured: &["vtep", "id", "podCIDRs", "uplink"], later: &[] };
 
 pub(crate) fn read(

@@ -76,7 +76,7 @@ pub(crate) fn read(
     let pool = spec.required("pool", "the EgressPool to leave from", problems);
     let pool = pool.and_then(|at| problems.keep(at.parse("the name of an EgressPool")));
     if let Some(at) = spec.get("action") {
-        problems.keep(refuse_action(&at));
+        problems.keep(at.word("Gateway", &["Node", "Deny"]));
     }
     let egress_ip = match spec.get("egressIP") {
         Some(at) => read_egress_ip(at, problems),
@@ -116,23 +116,11 @@ fn refuse_empty(at: &Cursor<'_>, what: &str, problems: &mut Problems) {
     }
 }
 
-/// `Gateway` is the default and so far the only action.
-fn refuse_action(at: &Cursor<'_>) -> Result<(), Problem> {
-    const ALLOWED: &str = "\"Gateway\", \"Node\" or \"Deny\"";
-    match at.text(ALLOWED)? {
-        "Gateway" => Ok(()),
-        later @ ("Node" | "Deny") => {
-            Err(at.not_honoured(format!("{later:?} (only \"Gateway\" is)")))
-        }
-        other => Err(at.problem(format!("found {other:?}, wanted {ALLOWED}"))),
-    }
-}
-
 fn read_egress_ip(at: Cursor<'_>, problems: &mut Problems) -> Option<EgressIp> {
     let fields = Fields::open(at, &EGRESS_IP, problems)?;
     let scope = fields.get("scope");
     if let Some(at) = &scope {
-        problems.keep(refuse_scope(at));
+        problems.keep(at.word("Namespace", &["Cluster", "Policy", "Workload", "Pod"]));
     }
     let mut pair = DualStack::default();
     let mut explicit = false;
@@ -150,18 +138,6 @@ fn read_egress_ip(at: Cursor<'_>, problems: &mut Problems) -> Option<EgressIp> {
             );
             None
         }
-    }
-}
-
-/// `Namespace` is the default and so far the only scope.
-fn refuse_scope(at: &Cursor<'_>) -> Result<(), Problem> {
-    const ALLOWED: &str = "\"Cluster\", \"Policy\", \"Namespace\", \"Workload\" or \"Pod\"";
-    match at.text(ALLOWED)? {
-        "Namespace" => Ok(()),
-        later @ ("Cluster" | "Policy" | "Workload" | "Pod") => {
-            Err(at.not_honoured(format!("{later:?} (only \"Namespace\" is)")))
-        }
-        other => Err(at.problem(format!("found {other:?}, wanted {ALLOWED}"))),
     }
 }
 

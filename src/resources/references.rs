@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use egret_types::Family;
 
 use crate::{
-    AddressRange, EgressGateway, EgressIp, EgressNode, EgressPool, Guard,
+    AddressRange, EgressGateway, EgressIp, EgressNode, EgressPool, Guard, NoOuterFamily,
+    node::outer_family,
     problem::Problems,
     resource::{Draft, Drafts, Kind},
 };
@@ -15,7 +16,7 @@ pub(crate) fn check(drafts: &Drafts<'_>, problems: &mut Problems) {
     check_names(drafts, problems);
     check_guard(drafts, problems);
     check_nodes(&drafts.nodes, problems);
-    check_common_family(drafts, problems);
+    check_common_family(&drafts.nodes, problems);
     check_gateways(drafts, problems);
     check_pools(drafts, problems);
     check_overlaps(&drafts.pools, problems);
@@ -87,16 +88,16 @@ fn check_names(drafts: &Drafts<'_>, problems: &mut Problems) {
 /// Without a policy no pod can be selected, so that a node without any resources passes every pod.
 fn check_guard(drafts: &Drafts<'_>, problems: &mut Problems) {
     let Some(policy) = drafts.policies.first() else { return };
-    let what = "the default \"guard: required\"";
     match drafts.clusters.first() {
         Some(cluster) if cluster.value.guard == Guard::Off => {}
         Some(cluster) => {
-            let what = format!("{what}, which holds as soon as there is a policy (write \"off\"),");
+            let what = "\"guard\" is absent (\"off\" goes without), and its default \"required\"";
             problems.add(cluster.document.along(&["spec"]).not_honoured(what));
         }
         None if drafts.broken.contains(&(Kind::Cluster, "default")) => {}
         None => {
-            let what = format!("{what}, which holds without an EgressCluster that says \"off\",");
+            let what =
+                "there is no EgressCluster with \"guard: off\", and the default \"required\"";
             problems.add(policy.document.not_honoured(what));
         }
     }
@@ -127,15 +128,11 @@ fn check_nodes(nodes: &[Draft<'_, EgressNode>], problems: &mut Problems) {
     });
 }
 
-fn check_common_family(drafts: &Drafts<'_>, problems: &mut Problems) {
-    let lacking = |family| drafts.nodes.iter().find(|node| node.value.vtep.get(family).is_none());
-    if let (Some(a), Some(b)) = (lacking(Family::V4), lacking(Family::V6)) {
-        problems.add(b.document.along(&["spec", "vtep"]).problem(format!(
-            "no address family has a VTEP on every EgressNode: {} has no ipv4 ({}), {} has no ipv6",
-            a.value.name,
-            a.document.whereabouts(),
-            b.value.name
-        )));
+fn check_common_family(nodes: &[Draft<'_, EgressNode>], problems: &mut Problems) {
+    let Err(error) = outer_family(&nodes.iter().map(|draft| &draft.value)) else { return };
+    let NoOuterFamily::NoneCommon { without_v6, .. } = &error else { return };
+    if let Some(node) = nodes.iter().find(|draft| draft.value.name == *without_v6) {
+        problems.add(node.document.along(&["spec", "vtep"]).problem(error.to_string()));
     }
 }
 

@@ -194,7 +194,7 @@ fn read_kind(document: &Cursor<'_>) -> Result<Kind, Problem> {
     let names = || KINDS.iter().map(|(name, _)| *name);
     let Some((_, found)) = KINDS.iter().find(|(name, _)| *name == kind_text) else {
         let hint = nearest(kind_text, names()).map_or_else(
-            || format!("known are {}", names().collect::<Vec<_>>().join(", ")),
+            || format!("known: {}", names().collect::<Vec<_>>().join(", ")),
             |name| format!("did you mean {name:?}?"),
         );
         return Err(kind.problem(format!("unknown kind {kind_text:?}; {hint}")));

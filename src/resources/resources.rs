@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use egret_types::{DualStack, Family, GatewayName, NodeName, PolicyName, PoolName};
 
-use crate::{EgressCluster, EgressGateway, EgressIp, EgressNode, EgressPolicy, EgressPool};
+use crate::{
+    EgressCluster, EgressGateway, EgressIp, EgressNode, EgressPolicy, EgressPool, NoOuterFamily,
+    node::outer_family,
+};
 
 /// Every resource of a directory, checked by itself and against the others. Each list is sorted by
 /// name.
@@ -20,18 +23,6 @@ pub struct Resources {
     pub gateways: Vec<EgressGateway>,
     /// Every `EgressPolicy` and `ClusterEgressPolicy`.
     pub policies: Vec<EgressPolicy>,
-}
-
-/// There is no address family in which every node has a VTEP. One VXLAN link takes one outer
-/// family.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoOuterFamily {
-    /// There is no node.
-    #[error("there is no EgressNode, so the tunnel has no outer family")]
-    NoNode,
-    /// For each family there is a node without it.
-    #[error("no address family has a VTEP on every EgressNode: {0} has no ipv4, {1} has no ipv6")]
-    NoneCommon(NodeName, NodeName),
 }
 
 impl Resources {
@@ -65,13 +56,7 @@ impl Resources {
 
     /// The family of the tunnel's outer packets: the first in which every node has a VTEP.
     pub fn outer_family(&self) -> Result<Family, NoOuterFamily> {
-        let lacking = |family| self.nodes.iter().find(|node| node.vtep.get(family).is_none());
-        match (self.nodes.first(), lacking(Family::V4), lacking(Family::V6)) {
-            (None, ..) => Err(NoOuterFamily::NoNode),
-            (_, None, _) => Ok(Family::V4),
-            (_, _, None) => Ok(Family::V6),
-            (_, Some(a), Some(b)) => Err(NoOuterFamily::NoneCommon(a.name.clone(), b.name.clone())),
-        }
+        outer_family(&self.nodes.iter())
     }
 }
 

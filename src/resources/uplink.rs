@@ -79,12 +79,7 @@ pub(crate) fn read(at: Cursor<'_>, problems: &mut Problems) -> Option<UplinkSpec
 }
 
 fn read_mode(at: &Cursor<'_>) -> Result<UplinkMode, Problem> {
-    const ALLOWED: &str = "\"macvlan\" or \"host\"";
-    match at.text(ALLOWED)? {
-        "macvlan" => Ok(UplinkMode::Macvlan),
-        "host" => Err(at.not_honoured("\"host\" (only \"macvlan\" is)")),
-        other => Err(at.problem(format!("found {other:?}, wanted {ALLOWED}"))),
-    }
+    at.word("macvlan", &["host"]).map(|()| UplinkMode::Macvlan)
 }
 
 fn read_next_hops(at: &Cursor<'_>, problems: &mut Problems) -> Vec<IpAddr> {
