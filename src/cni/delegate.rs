@@ -197,9 +197,8 @@ fn plugin_name(value: Option<&RawValue>) -> Result<String, CniError> {
         |what: &str| CniError::new(Code::INVALID_CONFIG, format!("key \"ipam.type\" {what}"));
     let value = value.ok_or_else(|| invalid("is missing"))?;
     let name: Option<String> = serde_json::from_str(value.get()).ok();
-    let is_file_name = |name: &String| {
-        !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '\\', '\0'])
-    };
+    let is_file_name =
+        |name: &String| !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '\0']);
     name.filter(is_file_name)
         .ok_or_else(|| invalid(&format!("is {}, not the file name of a plugin", value.get())))
 }

@@ -206,9 +206,16 @@ mod tests {
 
     #[test]
     fn item_42_del_gets_along_with_any_previous_result() {
-        for prev_result in
-            ["null", "{}", "5", r#""x""#, "[[]]", r#"{"cniVersion":"0.2.0","ips":7}"#]
-        {
+        let deep = format!("{}1e999{}", "[".repeat(200), "]".repeat(200));
+        for prev_result in [
+            deep.as_str(),
+            "null",
+            "{}",
+            "5",
+            r#""x""#,
+            "[[]]",
+            r#"{"cniVersion":"0.2.0","ips":7}"#,
+        ] {
             let text = format!(r#"{{"cniVersion":"1.0.0","name":"a","prevResult":{prev_result}}}"#);
             let request: Result<Request<NoKeys>, _> =
                 Request::read(Command::Del, environment("X", ""), &mut text.as_bytes());
@@ -223,6 +230,16 @@ mod tests {
                 Request::<NoKeys>::read(Command::Del, environment("X", ""), &mut text.as_bytes())
                     .unwrap_err();
             assert_eq!(error.code(), Code::DECODING_FAILURE, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn item_22_a_request_for_check_needs_a_version_that_has_it() {
+        let text = r#"{"cniVersion":"0.3.1","name":"a"}"#;
+        for (command, allowed) in [(Command::Add, true), (Command::Check, false)] {
+            let request: Result<Request<NoKeys>, _> =
+                Request::read(command, environment("X", ""), &mut text.as_bytes());
+            assert_eq!(request.is_ok(), allowed, "{command}");
         }
     }
 

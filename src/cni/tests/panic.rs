@@ -3,15 +3,32 @@
 #[cfg(test)]
 mod tests {
     use std::{
-        panic::resume_unwind,
-        sync::{Mutex, PoisonError},
+        panic::{resume_unwind, set_hook, take_hook},
+        sync::{
+            Mutex, MutexGuard, Once, PoisonError,
+            atomic::{AtomicUsize, Ordering},
+        },
         thread,
     };
 
     use egret_cni::{About, Added, CniError, Environment, IpamResult, Plugin, Request, run};
     use serde::Deserialize;
 
-    static TURN: Mutex<()> = Mutex::new(());
+    /// Panics that reached the hook which was there before the first run.
+    static SEEN_BY_OTHERS: AtomicUsize = AtomicUsize::new(0);
+
+    fn turn() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let previous = take_hook();
+            set_hook(Box::new(move |panic| {
+                SEEN_BY_OTHERS.fetch_add(1, Ordering::SeqCst);
+                previous(panic);
+            }));
+        });
+        TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[derive(Debug, Deserialize)]
     struct NoKeys {}
@@ -73,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_panic_anywhere_is_one_error_object_with_message_and_place() {
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = turn();
         let cases: [(fn(), &str, &str); 4] = [
             (here, "at home with 5", "panic.rs"),
             (in_a_scope, "in a scope", "panic.rs"),
@@ -92,8 +109,19 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_is_silent_during_a_run_only() {
+        let _turn = turn();
+        let before = SEEN_BY_OTHERS.load(Ordering::SeqCst);
+        add(here);
+        add(in_a_scope);
+        assert_eq!(SEEN_BY_OTHERS.load(Ordering::SeqCst), before);
+        in_a_thread_whose_end_nobody_looks_at();
+        assert_eq!(SEEN_BY_OTHERS.load(Ordering::SeqCst), before + 1);
+    }
+
+    #[test]
     fn a_run_after_a_panic_is_not_its_heir() {
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = turn();
         assert_eq!(add(here).0, 1);
         let (code, stdout, _) = add(|| ());
         assert_eq!(code, 0);
