@@ -1,0 +1,102 @@
+//! What `conf/` ships is right, and shows every key that is honoured.
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    use egret_resources::{Guard, Resources, SourceFile, explicit_pairs, parse};
+
+    fn conf() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf")
+    }
+
+    fn sources(dir: &str) -> Vec<SourceFile> {
+        let mut files: Vec<SourceFile> = fs::read_dir(conf().join(dir))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| SourceFile {
+                name: path.display().to_string(),
+                text: fs::read_to_string(path).unwrap(),
+            })
+            .collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files
+    }
+
+    fn parsed(files: &[SourceFile]) -> Resources {
+        parse(files).unwrap_or_else(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            panic!("{}", lines.join("\n"))
+        })
+    }
+
+    #[test]
+    fn the_resources_of_conf_are_one_whole() {
+        let resources = parsed(&sources("resources"));
+        assert_eq!(resources.cluster.guard, Guard::Off);
+        assert_eq!(resources.nodes.len(), 2);
+        let gateway = &resources.gateways[0];
+        let member = resources.node(&gateway.members[0]).unwrap();
+        assert_eq!(gateway.uplink_on(member).unwrap().interface.as_str(), "ext0");
+        assert_eq!(resources.pools_of(&gateway.name).count(), 1);
+        assert_eq!(resources.policies.len(), 2);
+    }
+
+    #[test]
+    fn the_resources_of_conf_show_every_honoured_key() {
+        let text: String = sources("resources").into_iter().map(|file| file.text).collect();
+        let keys = [
+            "clusterCIDRs",
+            "serviceCIDRs",
+            "nodeCIDRs",
+            "autoDetect",
+            "tunnel",
+            "vni",
+            "port",
+            "mtu",
+            "guard",
+            "vtep",
+            "id",
+            "podCIDRs",
+            "uplink",
+            "interface",
+            "mode",
+            "addresses",
+            "nextHops",
+            "gateway",
+            "ipv4",
+            "ipv6",
+            "exclude",
+            "node",
+            "members",
+            "selector",
+            "namespaces",
+            "names",
+            "destinations",
+            "except",
+            "action",
+            "pool",
+            "egressIP",
+            "scope",
+        ];
+        for key in keys {
+            let shown = text.lines().any(|line| line.trim_start().starts_with(&format!("{key}:")));
+            assert!(shown, "{key} is in no file of conf/resources");
+        }
+    }
+
+    #[test]
+    fn every_example_stands_alone() {
+        let examples = sources("examples");
+        assert!(examples.len() >= 2);
+        for example in examples {
+            let resources = parsed(&[example]);
+            let pool = &resources.pools[0];
+            assert!(resources.outer_family().is_ok());
+            assert!(pool.node.is_some() || explicit_pairs(&resources, &pool.name).count() > 0);
+        }
+    }
+}
