@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::{CniError, CniVersion, Code, PrevResult, RawObject, UnknownKey, lenient};
 
 /// Keys of the protocol. A plugin's own type may take one of them too, `ipam` for example.
-const COMMON: &[&str] = &[
+const PROTOCOL: &[&str] = &[
     "cniVersion",
     "cniVersions",
     "name",
@@ -75,7 +75,7 @@ impl<T: DeserializeOwned> NetworkConfig<T> {
         // The previous result may be large and is nobody's key.
         let own = document.object.select(|key| !key.eq_ignore_ascii_case("prevResult"));
         let own = own.map_err(|error| undecodable(format_args!("configuration: {error}")))?;
-        let (own, unknown_keys) = lenient::read(own, COMMON)
+        let (own, unknown_keys) = lenient::read(own, PROTOCOL)
             .map_err(|refusal| CniError::from(refusal).in_context("network configuration"))?;
         Ok(Self { document, name, own, unknown_keys })
     }

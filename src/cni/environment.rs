@@ -3,7 +3,6 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
 
@@ -30,9 +29,8 @@ impl Environment {
     /// The directories in `CNI_PATH`. An empty element would be the working directory, which is
     /// nowhere an administrator installs plugins: it is left out.
     pub fn plugin_paths(&self) -> Vec<PathBuf> {
-        let value = self.get("CNI_PATH").unwrap_or_default();
-        let parts = value.as_bytes().split(|byte| *byte == b':');
-        parts.filter(|part| !part.is_empty()).map(|part| OsStr::from_bytes(part).into()).collect()
+        let value = self.get("CNI_PATH").unwrap_or_default().to_string_lossy();
+        value.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect()
     }
 }
 

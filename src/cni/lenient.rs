@@ -15,14 +15,14 @@ use serde_json::Value;
 
 use crate::{CniError, Code, UnknownKey};
 
-/// Reads a value, and tells which keys of it nobody knows. Keys for which `common` lists the name
+/// Reads a value, and tells which keys of it nobody knows. Keys for which `protocol` lists the name
 /// at the top are known although the type does not have them.
 pub(crate) fn read<T: DeserializeOwned>(
     value: Value,
-    common: &'static [&'static str],
+    protocol: &'static [&'static str],
 ) -> Result<(T, Vec<UnknownKey>), Refusal> {
     let unknown = RefCell::default();
-    let node = Node { value, path: String::new(), common, unknown: &unknown };
+    let node = Node { value, path: String::new(), protocol, unknown: &unknown };
     let read = T::deserialize(node)?;
     Ok((read, unknown.into_inner()))
 }
@@ -93,7 +93,7 @@ impl de::Error for Refusal {
 struct Node<'a> {
     value: Value,
     path: String,
-    common: &'static [&'static str],
+    protocol: &'static [&'static str],
     unknown: &'a RefCell<Vec<UnknownKey>>,
 }
 
@@ -103,14 +103,14 @@ impl<'a> Node<'a> {
             "" => key.to_owned(),
             path => format!("{path}.{key}"),
         };
-        Node { value, path, common: &[], unknown: self.unknown }
+        Node { value, path, protocol: &[], unknown: self.unknown }
     }
 
     fn items(&mut self, values: Vec<Value>) -> Items<'a> {
         let item = |(position, value)| Node {
             value,
             path: format!("{}[{position}]", self.path),
-            common: &[],
+            protocol: &[],
             unknown: self.unknown,
         };
         Items(values.into_iter().enumerate().map(item).collect::<Vec<_>>().into_iter())
@@ -145,9 +145,9 @@ impl<'a> Node<'a> {
 
     fn note(&self, key: &str, fields: &'static [&'static str]) {
         // "cni.dev/" is reserved by the specification for keys of the protocol.
-        if spelling(self.common, key).is_none() && !key.starts_with("cni.dev/") {
+        if spelling(self.protocol, key).is_none() && !key.starts_with("cni.dev/") {
             let path = self.child(key, Value::Null).path;
-            self.unknown.borrow_mut().push(UnknownKey::new(path, key, &[fields, self.common]));
+            self.unknown.borrow_mut().push(UnknownKey::new(path, key, &[fields, self.protocol]));
         }
     }
 }
@@ -319,10 +319,10 @@ mod tests {
         Warn,
     }
 
-    const COMMON: &[&str] = &["cniVersion", "name"];
+    const PROTOCOL: &[&str] = &["cniVersion", "name"];
 
     fn read(value: Value) -> Result<(Keys, Vec<UnknownKey>), Refusal> {
-        super::read(value, COMMON)
+        super::read(value, PROTOCOL)
     }
 
     #[test]

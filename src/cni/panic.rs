@@ -35,9 +35,9 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, CniError>) -> Result<T
     };
     match (first, outcome) {
         (None, Ok(outcome)) => outcome,
-        (Some(panic), _) => Err(internal(&panic)),
+        (Some(panic), _) => Err(bug(&panic)),
         // `resume_unwind` runs no hook.
-        (None, Err(payload)) => Err(internal(text(payload.as_ref()))),
+        (None, Err(payload)) => Err(bug(text(payload.as_ref()))),
     }
 }
 
@@ -73,7 +73,7 @@ fn text(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
 }
 
-fn internal(panic: &str) -> CniError {
+fn bug(panic: &str) -> CniError {
     CniError::new(Code::INTERNAL, "internal error, a bug in this plugin; please report it")
         .with_details(panic)
 }
