@@ -1,0 +1,269 @@
+//! The testkit itself: the laboratory carries traffic, and each observer sees what is there and
+//! reports what should not be. Without these, a green test of the product would mean little.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use egret_tests::{
+    Checksum, Client, Families, Frame, Lab, PluginSet, Question, Snapshot, Transport,
+    assert_no_leftovers, external, link_mac, send_frame, underlay,
+};
+use egret_types::Family;
+use rstest::rstest;
+
+#[rstest]
+fn an_unselected_pod_leaves_with_its_nodes_address(
+    #[values(Families::V4, Families::V6, Families::Dual)] families: Families,
+    #[values(PluginSet::Debian, PluginSet::Newest)] plugins: PluginSet,
+) {
+    let lab = Lab::builder(families).worker("w1").worker("w2").plugins(plugins).unchained().start();
+    let pod = lab.add_pod("w2", "shop", "cart");
+    for family in families.list() {
+        for question in Question::ALL {
+            let seen = pod.who(question, lab.external_address(*family)).unwrap();
+            assert_eq!(seen.address, external(*family, 12), "{question:?}");
+        }
+        assert!(pod.ping(lab.external_address(*family)), "ping over {family}");
+    }
+    pod.check().unwrap();
+    pod.del().unwrap();
+}
+
+#[rstest]
+fn a_family_that_the_laboratory_lacks_does_not_work(
+    #[values((Families::V4, Family::V6), (Families::V6, Family::V4))] mode: (Families, Family),
+) {
+    let lab = Lab::builder(mode.0).worker("w1").unchained().start();
+    let pod = lab.add_pod("w1", "shop", "cart");
+    let mut client = Client::new(lab.external_address(mode.1));
+    client.patience = Duration::from_millis(500);
+    pod.ask(&client, Question::Udp).unwrap_err();
+}
+
+#[test]
+fn pods_of_two_nodes_reach_each_other() {
+    let mut lab = Lab::builder(Families::Dual).worker("w1").worker("w2").unchained().start();
+    let server = lab.add_pod("w1", "shop", "cart").ns().clone();
+    lab.serve(&server);
+    let client = lab.add_pod("w2", "shop", "till");
+    let address = IpAddr::from([10, 244, 11, 2]);
+    // bridge masquerades towards everything but its own subnet, so the node's address is right.
+    let seen = client.who(Question::Tcp, address).unwrap();
+    assert_eq!(seen.address, underlay(Family::V4, 12));
+}
+
+#[test]
+fn the_far_host_is_reached_over_a_smaller_mtu() {
+    let lab = Lab::builder(Families::Dual).worker("w1").far_host().unchained().start();
+    let pod = lab.add_pod("w1", "shop", "cart");
+    for family in Family::BOTH {
+        let far = egret_tests::far(family);
+        let seen = pod.who(Question::Big(4000), far).unwrap();
+        assert_eq!((seen.address, seen.answer), (external(family, 11), 4000));
+        let refused = pod.exec(&format!("ping -n -c1 -W1 -M do -s 1400 {far}"));
+        assert!(!refused.succeeded(), "1400 bytes went through a link with MTU 1300");
+    }
+}
+
+#[test]
+fn ten_megabytes_arrive_as_they_were_sent() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    for family in Family::BOTH {
+        let client = Client::new(lab.external_address(family));
+        let node = lab.node("w1").ns();
+        node.inside(|| client.upload(10_000_000)).unwrap();
+        node.inside(|| client.download(10_000_000)).unwrap();
+    }
+}
+
+#[test]
+fn a_client_uses_the_link_and_the_port_it_is_told() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    for family in Family::BOTH {
+        let mut client = Client::new(lab.external_address(family));
+        client.source_port = 4242;
+        client.device = Some("ext0".to_owned());
+        for question in [Question::Tcp, Question::Udp] {
+            let seen = lab.node("w1").ns().ask(&client, question).unwrap();
+            assert_eq!((seen.address, seen.port), (external(family, 11), 4242));
+        }
+        // The underlay knows no way to the outside host.
+        client.device = Some("eth0".to_owned());
+        client.patience = Duration::from_millis(300);
+        lab.node("w1").ns().ask(&client, Question::Udp).unwrap_err();
+    }
+}
+
+#[test]
+fn the_probe_program_says_what_the_library_says() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    let probe = env!("CARGO_BIN_EXE_egret-probe");
+    let node = lab.node("w1").ns();
+    for question in ["tcp", "udp", "big"] {
+        let seen = node.exec(&format!("{probe} who {question} 203.0.113.10")).success();
+        assert_eq!(seen.trim(), "203.0.113.11");
+    }
+    let refused = node.exec(&format!("{probe} who tcp 203.0.113.10 --colour red")).exits(1);
+    assert!(refused.stderr.contains("--colour"), "{refused}");
+    let moved = node.exec(&format!("{probe} download 203.0.113.10 100000")).success();
+    assert_eq!(moved.trim(), "100000 bytes");
+}
+
+/// A frame from the node to the outside host, addressed by hand.
+fn frame_to_outside(lab: &Lab, family: Family, transport: Transport) -> Frame {
+    let own = lab.node("w1").ns().inside(|| link_mac("ext0")).unwrap();
+    let other = lab.external().inside(|| link_mac("eth0")).unwrap();
+    Frame::new([own, other], [external(family, 11), external(family, 10)], transport)
+}
+
+#[test]
+fn a_hand_made_datagram_is_delivered_and_one_with_a_wrong_checksum_is_not() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    let socket = lab.external().inside(|| UdpSocket::bind("[::]:9999")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    for family in Family::BOTH {
+        let wrong = Frame {
+            checksum: Checksum::Wrong,
+            ..frame_to_outside(&lab, family, Transport::udp("wrong"))
+        };
+        let right = frame_to_outside(&lab, family, Transport::udp("right"));
+        for frame in [&wrong, &right] {
+            lab.node("w1").ns().inside(|| send_frame("ext0", &frame.encode())).unwrap();
+        }
+        let mut received = [0; 100];
+        let (length, peer) = socket.recv_from(&mut received).unwrap();
+        assert_eq!(&received[..length], b"right");
+        let peer = SocketAddr::from((peer.ip().to_canonical(), peer.port()));
+        assert_eq!(peer, SocketAddr::from((external(family, 11), 40_000)));
+    }
+}
+
+#[test]
+fn hand_made_tcp_and_echo_requests_are_answered() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    let node = lab.node("w1").ns();
+    for family in Family::BOTH {
+        let capture = node.capture("ext0", "ip or ip6");
+        let syn = Transport::Tcp { source: 5555, destination: egret_tests::ECHO_PORT, flags: 2 };
+        let echo = Transport::Echo { id: 7, sequence: 1 };
+        for transport in [syn, echo] {
+            let frame = frame_to_outside(&lab, family, transport).encode();
+            node.inside(|| send_frame("ext0", &frame)).unwrap();
+        }
+        let outside = Some(external(family, 10));
+        let answer = capture.wait_for("the answer to SYN", |packet| {
+            packet.source == outside && packet.protocol == Some(6)
+        });
+        assert_eq!(answer.destination_port, Some(5555));
+        capture.wait_for("the echo reply", |packet| {
+            packet.source == outside && matches!(packet.payload.first(), Some(0 | 129))
+        });
+    }
+}
+
+#[test]
+fn a_capture_sees_what_passes_and_nothing_else() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let capture = lab.external().capture("eth0", "udp port 8000");
+    let node = lab.node("w1").ns();
+    node.who(Question::Tcp, lab.external_address(Family::V4)).unwrap();
+    node.who(Question::Udp, lab.external_address(Family::V4)).unwrap();
+    let packet = capture.wait_for("the question", |packet| packet.destination_port == Some(8000));
+    assert_eq!(packet.source, Some(external(Family::V4, 11)));
+    let all = capture.stop();
+    assert!(all.iter().all(|packet| packet.protocol == Some(17)), "{all:#?}");
+}
+
+#[test]
+fn a_tagged_frame_keeps_its_tags_on_the_way() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let capture = lab.external().capture("eth0", "vlan 7");
+    let mut frame = frame_to_outside(&lab, Family::V4, Transport::udp("tagged"));
+    frame.vlans = vec![7];
+    lab.node("w1").ns().inside(|| send_frame("ext0", &frame.encode())).unwrap();
+    let packet = capture.wait_for("the tagged frame", |packet| packet.payload == b"tagged");
+    assert_eq!(packet.vlans, [7]);
+}
+
+#[test]
+fn planted_leftovers_are_each_reported() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    let node = lab.node("w1");
+    let before = lab.snapshot();
+    assert_no_leftovers(&before, &lab.snapshot());
+    let fence = "table inet planted { chain c { counter drop; }; }";
+    node.ns().program("nft").args([fence]).run().success();
+    node.ns().ip("link add planted0 type bridge
+        addr add 192.0.2.1/32 dev planted0
+        link set planted0 up
+        route add 192.0.2.9/32 dev planted0 table 230
+        rule add pref 1000 lookup 230
+        neigh add 192.0.2.5 lladdr 02:e6:01:00:00:01 dev planted0 nud permanent");
+    node.ns().exec("ip -6 rule add pref 1000 lookup 230").success();
+    node.ns().set_sysctl("net.ipv4.fwmark_reflect", "1");
+    node.write_resources("planted.yaml", "");
+    let egress = lab.namespace("w1-egret");
+    let changes = before.changes_to(&lab.snapshot());
+    for planted in [
+        "nft table inet planted chain c counter drop",
+        "link planted0 bridge",
+        "address planted0 192.0.2.1/32",
+        "route -4 192.0.2.9 dev planted0 table 230",
+        "rule -4 1000: from all lookup 230",
+        "rule -6 1000: from all lookup 230",
+        "neighbour 192.0.2.5",
+        "sysctl ipv4/fwmark_reflect = 1",
+        "planted.yaml 0 bytes",
+        &format!("[{}] link lo", egress.name()),
+    ] {
+        assert!(
+            changes.lines().any(|l| l.starts_with('+') && l.contains(planted)),
+            "{planted}: {changes}"
+        );
+    }
+}
+
+#[test]
+fn a_dropped_laboratory_leaves_nothing() {
+    let before = Snapshot::of_machine();
+    let lab = Lab::builder(Families::Dual).worker("w1").gateway("g1").unchained().start();
+    let tag = lab.network().to_owned();
+    lab.add_pod("w1", "shop", "cart");
+    drop(lab);
+    assert_eq!(remains(&tag), Vec::<String>::new());
+    assert_no_leftovers(&before, &Snapshot::of_machine());
+}
+
+#[test]
+fn a_laboratory_whose_test_panics_leaves_nothing() {
+    let (send, receive) = std::sync::mpsc::channel();
+    let panicked = std::thread::spawn(move || {
+        let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+        lab.add_pod("w1", "shop", "cart");
+        send.send(lab.network().to_owned()).unwrap();
+        lab.node("w1").ns().inside(|| panic!("inside a namespace"));
+    });
+    let tag = receive.recv().unwrap();
+    panicked.join().unwrap_err();
+    assert_eq!(remains(&tag), Vec::<String>::new());
+}
+
+/// Namespaces, directories and cache files that carry a laboratory's tag.
+fn remains(tag: &str) -> Vec<String> {
+    let places = ["/run/netns", "/var/lib/cni/results", "/tmp"];
+    let entries =
+        places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name == tag || name.starts_with(&format!("{tag}-"))).collect()
+}
+
+#[test]
+fn failures_of_the_runtimes_call_carry_the_plugins_sentence() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    lab.node("w1").edit_conflist(|list| list["plugins"][0]["ipam"]["ranges"] = "none".into());
+    let failure = lab.pod("w1", "shop", "cart").add().err().expect("ADD with a broken list");
+    assert!(
+        failure.message.contains("host-local") || failure.message.contains("ranges"),
+        "{failure}"
+    );
+}

@@ -1,0 +1,86 @@
+//! Watching a link with tcpdump, which knows nothing of this project.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::{Ns, Packet, Running, eventually};
+
+/// A capture that runs until it is dropped.
+///
+/// That something is *not* seen means nothing while the capture may lag: send something afterwards
+/// that must be seen, wait for it with [`Capture::wait_for`], and only then look at
+/// [`Capture::packets`].
+pub struct Capture {
+    program: Running,
+    seen: Arc<Mutex<Vec<Packet>>>,
+    shown: String,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Capture {
+    /// Returns when the kernel hands packets over, so none that is sent afterwards is missed.
+    pub(crate) fn start(namespace: &Ns, link: &str, filter: &str) -> Self {
+        let shown = format!("capture of {filter:?} on {link} in {}", namespace.name());
+        let fixed = ["-i", link, "-n", "-U", "--immediate-mode", "-s", "0", "-w", "-", filter];
+        let mut program = namespace.program("tcpdump").args(fixed).start();
+        let (output, errors) = (program.output(), program.errors());
+        let mut complaints = BufReader::new(errors).lines();
+        let mut said = String::new();
+        while !said.contains("listening on") {
+            let next = complaints.next().and_then(Result::ok);
+            said += &next.unwrap_or_else(|| panic!("{shown}: tcpdump ended: {said}"));
+        }
+        assert!(said.contains("(Ethernet)"), "{shown}: not an Ethernet link: {said}");
+        std::thread::spawn(move || complaints.for_each(drop));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let store = Arc::clone(&seen);
+        let reader = std::thread::spawn(move || {
+            // The end of tcpdump is the end of its output, in the middle of a record or not.
+            read_records(BufReader::new(output), &store).ok();
+        });
+        Self { program, seen, shown, reader: Some(reader) }
+    }
+
+    /// What has been seen so far.
+    pub fn packets(&self) -> Vec<Packet> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits up to ten seconds for a packet; panics with all that was seen instead.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, is_it: impl Fn(&Packet) -> bool) -> Packet {
+        let sentence = format!("{}: {what}", self.shown);
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually(&sentence, Duration::from_secs(10), || {
+                self.packets().into_iter().find(|packet| is_it(packet))
+            })
+        }));
+        found.unwrap_or_else(|_| panic!("{sentence}: seen instead: {:#?}", self.packets()))
+    }
+
+    /// Ends the capture after a moment of grace and gives all that was seen.
+    pub fn stop(mut self) -> Vec<Packet> {
+        std::thread::sleep(Duration::from_millis(150));
+        self.program.terminate();
+        if let Some(reader) = self.reader.take() {
+            reader.join().ok();
+        }
+        self.packets()
+    }
+}
+
+/// Reads a pcap stream: 24 bytes of header, then records of 16 bytes and a frame.
+fn read_records(mut output: impl Read, store: &Mutex<Vec<Packet>>) -> io::Result<()> {
+    output.read_exact(&mut [0; 24])?;
+    loop {
+        let mut header = [0; 16];
+        output.read_exact(&mut header)?;
+        let length = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+        let mut frame = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        output.read_exact(&mut frame)?;
+        if let Some(packet) = Packet::parse(&frame) {
+            store.lock().unwrap_or_else(PoisonError::into_inner).push(packet);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The network configuration list of a node, as an operator would write it: the reference plugins
+//! give the pod its link and its address, ours follows in the chain.
+
+use serde_json::{Value, json};
+
+use egret_types::Prefix;
+
+use crate::{Node, pod_network};
+
+/// `bridge` with `host-local`, the node masquerading.
+pub(crate) fn main_plugin(node: &Node) -> Value {
+    let families = node.families().list();
+    let ranges: Vec<Value> = families
+        .iter()
+        .map(|family| json!([{ "subnet": pod_network(*family, node.host()).to_string() }]))
+        .collect();
+    let routes: Vec<Value> =
+        families.iter().map(|family| json!({ "dst": Prefix::all(*family).to_string() })).collect();
+    json!({
+        "cniVersion": "1.0.0",
+        "name": node.network(),
+        "plugins": [{
+            "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
+            "hairpinMode": true,
+            "ipam": {
+                "type": "host-local", "dataDir": node.host_local_dir(),
+                "ranges": ranges, "routes": routes
+            }
+        }]
+    })
+}
+
+/// Our plugin, with this node's directories in place of the machine's.
+pub(crate) fn ours(node: &Node) -> Value {
+    json!({
+        "type": "egret", "capabilities": { "io.kubernetes.cri.pod-annotations": true },
+        "resourcesDir": node.resources_dir(), "stateDir": node.state_dir(),
+        "runDir": node.run_dir(), "confDir": node.conf_dir(), "netns": node.egress_ns().path(),
+        "nodeName": node.name(),
+        "ipam": { "type": "egret-ipam" }
+    })
+}
+
+/// Appends a plugin to a list.
+pub(crate) fn chain(list: &mut Value, plugin: Value) {
+    list["plugins"].as_array_mut().expect("a list has plugins").push(plugin);
+}
+
+/// Our plugin's object in a list.
+pub(crate) fn our_object(list: &mut Value) -> &mut Value {
+    let plugins = list["plugins"].as_array_mut().expect("a list has plugins");
+    let ours = plugins.iter_mut().find(|plugin| plugin["type"] == "egret");
+    ours.expect("egret is in the list")
+}

@@ -1,0 +1,54 @@
+//! The testkit: whole laboratories of network namespaces, and what a test needs to observe them.
+//!
+//! [`Lab`] is the only way to get a namespace. Each test makes its own and loses it when the test
+//! ends, however it ends. The parts that the product would provide on a real machine (the container
+//! runtime's call, the main plugin, the underlay, the outside) are real programs: cnitool, the
+//! reference plugins, the kernel. What a test asserts, it reads anew, from outside the product.
+//!
+//! A testkit reports by panicking, so that a test reads as a list of facts.
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a testkit fails a test by panicking, with a sentence that says what is wrong"
+)]
+
+mod address;
+mod capture;
+mod conflist;
+mod deadline;
+mod echo;
+mod family;
+mod frame;
+mod lab;
+mod location;
+mod netns;
+mod node;
+mod packet;
+mod plugin_run;
+mod pod;
+mod probe;
+mod program;
+mod reaper;
+pub mod resources;
+mod snapshot;
+mod wire;
+mod wiring;
+
+pub use address::{egress_ip, external, far, pod_network, underlay};
+pub use capture::Capture;
+pub use deadline::eventually;
+pub use echo::{ECHO_PORT, serve};
+pub use family::Families;
+pub use frame::{Checksum, Frame, Transport, vxlan};
+pub use lab::{Lab, LabBuilder};
+pub use location::{PluginSet, product, root};
+pub use netns::Ns;
+pub use node::{Node, Role};
+pub use packet::Packet;
+pub use plugin_run::{PluginOutcome, PluginRun};
+pub use pod::{CniFailure, Pod, PodSpec};
+pub use probe::{Client, Question, Seen};
+pub use program::{Finished, Program, Running};
+pub use snapshot::{Snapshot, assert_no_leftovers};
+pub use wire::{link_mac, send_frame, send_vxlan};

@@ -1,0 +1,129 @@
+//! One execution of a plugin as a runtime executes it, without a runtime: for what cnitool cannot
+//! do (a missing variable, a DEL without previous result) and for the error as JSON.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::{Finished, Node, Ns, Pod, Program, conflist};
+
+/// A plugin that is about to be executed.
+pub struct PluginRun {
+    program: PathBuf,
+    namespace: Option<Ns>,
+    variables: Vec<(&'static str, String)>,
+    input: String,
+}
+
+impl PluginRun {
+    /// A program with an operation; nothing else is set.
+    pub fn new(program: impl AsRef<Path>, operation: &str) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            namespace: None,
+            variables: vec![("CNI_COMMAND", operation.to_owned())],
+            input: String::new(),
+        }
+    }
+
+    /// A plugin of ours as the runtime would execute it for a pod, out of the node's list, with the
+    /// previous result if there is one.
+    pub fn for_pod(pod: &Pod, operation: &str, previous: Option<&Value>) -> Self {
+        let node = pod.node();
+        Self::new(crate::product("egret"), operation)
+            .within(node.ns())
+            .variable("CNI_CONTAINERID", &pod.container_id())
+            .variable("CNI_NETNS", &pod.path().display().to_string())
+            .variable("CNI_IFNAME", pod.link())
+            .variable("CNI_ARGS", &pod.cni_args())
+            .variable("CNI_PATH", &node.cni_path())
+            .config(&derived_config(node, previous))
+    }
+
+    /// In a namespace.
+    #[must_use]
+    pub fn within(mut self, namespace: &Ns) -> Self {
+        self.namespace = Some(namespace.clone());
+        self
+    }
+
+    /// Sets a variable, or replaces it.
+    #[must_use]
+    pub fn variable(mut self, name: &'static str, value: &str) -> Self {
+        self = self.without(name);
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// Takes a variable away.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(given, _)| *given != name);
+        self
+    }
+
+    /// Its configuration on standard input.
+    #[must_use]
+    pub fn config(self, config: &Value) -> Self {
+        self.input(&config.to_string())
+    }
+
+    /// Standard input as it is, also what is no JSON.
+    #[must_use]
+    pub fn input(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.input);
+        self
+    }
+
+    /// Executes it.
+    pub fn run(self) -> PluginOutcome {
+        let mut program = Program::new(self.program).clean_environment().input(self.input);
+        program = program.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        for (name, value) in self.variables {
+            program = program.env(name, value);
+        }
+        if let Some(namespace) = self.namespace {
+            program = program.within(&namespace);
+        }
+        PluginOutcome { finished: program.run() }
+    }
+}
+
+/// What the runtime derives for our plugin from the node's list (CNI specification, section 4).
+fn derived_config(node: &Node, previous: Option<&Value>) -> Value {
+    let mut list = node.conflist();
+    let mut config = conflist::our_object(&mut list).clone();
+    config["cniVersion"] = list["cniVersion"].clone();
+    config["name"] = json!(node.network());
+    if let Some(previous) = previous {
+        config["prevResult"] = previous.clone();
+    }
+    config
+}
+
+/// What a plugin answered.
+#[derive(Debug, Clone)]
+pub struct PluginOutcome {
+    /// The process.
+    pub finished: Finished,
+}
+
+impl PluginOutcome {
+    /// Its result; panics unless it exited with 0 and printed JSON.
+    #[track_caller]
+    pub fn result(self) -> Value {
+        self.finished.clone().success();
+        self.finished.json()
+    }
+
+    /// The code and the sentence (message and details) of its error; panics unless it exited with
+    /// 1 and printed an error as the specification has it.
+    #[track_caller]
+    pub fn error(self) -> (u64, String) {
+        let error = self.finished.clone().exits(1).json();
+        let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let code = error["code"].as_u64();
+        let code = code.unwrap_or_else(|| panic!("an error without code: {}", self.finished));
+        (code, format!("{} {}", text("msg"), text("details")).trim().to_owned())
+    }
+}
