@@ -1,1 +1,21 @@
-//! Under construction.
+//! The only crate that talks to the kernel: route netlink, nftables, kernel parameters, network
+//! namespaces and announcements, each synchronous and without any other program.
+//!
+//! [`LinuxKernel`] implements the port of `egress`; [`Netns`] makes, opens and removes namespaces.
+//! Everything else is private. No thread of the caller ever changes its namespace: sockets are
+//! opened, and parameters read and written, on a thread of their own.
+
+mod announce;
+mod error;
+mod linux;
+mod namespace;
+mod netlink;
+mod netns;
+mod nft;
+mod sysctl;
+
+pub use error::Error;
+pub use linux::{LinuxKernel, Places};
+pub use netlink::link::Traffic;
+pub use netns::Netns;
+pub use nft::Counter;

@@ -1,0 +1,52 @@
+//! A namespace in use: its open file and the sockets that belong to it. A socket belongs to the
+//! namespace of the thread that opened it for ever, so it is opened there and used from here.
+
+use egret_types::{IfIndex, LinkName, MacAddr};
+
+use crate::announce::Speaker;
+use crate::error::Error;
+use crate::netlink::socket::Socket;
+use crate::netns::Netns;
+use crate::nft;
+
+/// See the file comment.
+pub(crate) struct Namespace {
+    pub(crate) netns: Netns,
+    pub(crate) route: Socket,
+    /// Opened with its first use: closing one can wait for others' removals of nft objects.
+    nft: Option<nft::Socket>,
+    speaker: Option<Speaker>,
+}
+
+impl Namespace {
+    pub(crate) fn open(netns: Netns) -> Result<Self, Error> {
+        let route = netns.run(Socket::open)??;
+        Ok(Self { netns, route, nft: None, speaker: None })
+    }
+
+    pub(crate) fn nft(&mut self) -> Result<Result<&mut nft::Socket, nft::Error>, Error> {
+        let opened = match self.nft.take() {
+            Some(socket) => socket,
+            None => match self.netns.run(nft::Socket::open)? {
+                Ok(socket) => socket,
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        Ok(Ok(self.nft.insert(opened)))
+    }
+
+    /// Who announces addresses on a link. Kept from one address to the next: there may be thousands.
+    pub(crate) fn speaker(
+        &mut self,
+        link: &LinkName,
+        index: IfIndex,
+        mac: MacAddr,
+    ) -> Result<&Speaker, Error> {
+        let known = self.speaker.take().filter(|speaker| speaker.is_for(index, mac));
+        let speaker = match known {
+            Some(speaker) => speaker,
+            None => self.netns.run(|| Speaker::open(link, mac))??,
+        };
+        Ok(self.speaker.insert(speaker))
+    }
+}
