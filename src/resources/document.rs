@@ -210,3 +210,62 @@ fn is_number(text: &str) -> bool {
     let based = |text: &str| text.starts_with("0x") || text.starts_with("0o");
     text.starts_with(begins) && (text.parse::<f64>().is_ok() || based(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents(text: &str) -> (Vec<String>, Vec<Problem>) {
+        let files = [SourceFile { name: "f".to_owned(), text: text.to_owned() }];
+        let mut problems = Problems::default();
+        let nodes = parse_documents(&files[0], &mut problems);
+        (nodes.iter().map(|node| node.content.shown()).collect(), problems.into_sorted(&files))
+    }
+
+    #[test]
+    fn scalars_have_the_types_of_yaml_1_2() {
+        for (text, shown) in [
+            ("true", "the boolean true"),
+            ("off", "the text \"off\""),
+            ("no", "the text \"no\""),
+            ("'true'", "the text \"true\""),
+            ("230", "the number 230"),
+            ("-1", "the number -1"),
+            ("1.5e3", "the number 1.5e3"),
+            ("0x1f", "the number 0x1f"),
+            ("\"230\"", "the text \"230\""),
+            ("10.0.0.1", "the text \"10.0.0.1\""),
+            ("2001:db8::1", "the text \"2001:db8::1\""),
+            ("1.2.3", "the text \"1.2.3\""),
+            ("infinity", "the text \"infinity\""),
+            ("''", "the text \"\""),
+        ] {
+            assert_eq!(documents(text), (vec![shown.to_owned()], vec![]), "{text}");
+        }
+    }
+
+    #[test]
+    fn empty_documents_are_left_out() {
+        for text in ["", "---\n", "# only a comment\n", "---\n---\nnull\n--- ~\n..."] {
+            assert_eq!(documents(text), (vec![], vec![]), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn documents_before_a_syntax_error_are_kept() {
+        let (shown, problems) = documents("a: 1\n---\n[\n");
+        assert_eq!(shown, ["a mapping"]);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].line >= 3, "{}", problems[0]);
+    }
+
+    #[test]
+    fn every_value_knows_its_line_and_column() {
+        let file = SourceFile { name: "f".to_owned(), text: "a:\n  - x\n  - {b: y}\n".to_owned() };
+        let nodes = parse_documents(&file, &mut Problems::default());
+        let Content::Mapping(entries) = &nodes[0].content else { panic!("{nodes:?}") };
+        let Content::List(items) = &entries[0].value.content else { panic!("{nodes:?}") };
+        let places: Vec<_> = items.iter().map(|item| (item.at.line, item.at.column)).collect();
+        assert_eq!(places, [(2, 5), (3, 5)]);
+    }
+}

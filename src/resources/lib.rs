@@ -13,8 +13,10 @@ mod cursor;
 mod defaults;
 mod document;
 mod gateway;
+mod local;
 mod nearest;
 mod node;
+mod overlap;
 mod policy;
 mod pool;
 mod problem;
@@ -27,6 +29,7 @@ mod uplink;
 
 pub use cluster::{EgressCluster, Guard, Tunnel};
 pub use gateway::EgressGateway;
+pub use local::{LocalConfig, LogLevel, NotHonoured, Underlay};
 pub use nearest::nearest;
 pub use node::{EgressNode, NoOuterFamily};
 pub use policy::{EgressIp, EgressPolicy, Selector};

@@ -51,6 +51,31 @@ pub enum EgressIp {
     Pair(DualStack<IpAddr>),
 }
 
+impl EgressIp {
+    /// The addresses that the policy names.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (Family, IpAddr)> {
+        let pair = match self {
+            EgressIp::Namespace => DualStack::default(),
+            EgressIp::Pair(pair) => *pair,
+        };
+        Family::BOTH.into_iter().filter_map(move |f| pair.get(f).map(|address| (f, *address)))
+    }
+}
+
+impl Selector {
+    /// The namespace of every pod it selects, if that is one.
+    pub fn only_namespace(&self) -> Option<&Namespace> {
+        match self {
+            Selector::Namespace(namespace) => Some(namespace),
+            Selector::Namespaces(list) => match list.as_slice() {
+                [namespace] => Some(namespace),
+                _ => None,
+            },
+            Selector::Everything => None,
+        }
+    }
+}
+
 const SPEC: Keys = Keys {
     honoured: &["selector", "destinations", "except", "action", "pool", "egressIP"],
     later: &["includeCluster", "onGatewayLoss", "missingFamily", "priority", "enforce"],
@@ -79,7 +104,7 @@ pub(crate) fn read(
         problems.keep(at.word("Gateway", &["Node", "Deny"]));
     }
     let egress_ip = match spec.get("egressIP") {
-        Some(at) => read_egress_ip(at, problems),
+        Some(at) => read_egress_ip(at, selector.as_ref(), problems),
         None => Some(EgressIp::Namespace),
     };
     Some(EgressPolicy {
@@ -116,7 +141,11 @@ fn refuse_empty(at: &Cursor<'_>, what: &str, problems: &mut Problems) {
     }
 }
 
-fn read_egress_ip(at: Cursor<'_>, problems: &mut Problems) -> Option<EgressIp> {
+fn read_egress_ip(
+    at: Cursor<'_>,
+    selector: Option<&Selector>,
+    problems: &mut Problems,
+) -> Option<EgressIp> {
     let fields = Fields::open(at, &EGRESS_IP, problems)?;
     let scope = fields.get("scope");
     if let Some(at) = &scope {
@@ -129,16 +158,19 @@ fn read_egress_ip(at: Cursor<'_>, problems: &mut Problems) -> Option<EgressIp> {
         explicit = true;
         *pair.slot(family) = problems.keep(read_of_family(&at, family));
     }
-    match (explicit, scope) {
-        (false, _) => Some(EgressIp::Namespace),
-        (true, None) => Some(EgressIp::Pair(pair)),
-        (true, Some(at)) => {
-            problems.add(
-                at.problem("\"scope\" and an explicit \"ipv4\" or \"ipv6\" exclude each other"),
-            );
-            None
-        }
+    if !explicit {
+        return Some(EgressIp::Namespace);
     }
+    if let Some(at) = scope {
+        problems
+            .add(at.problem("\"scope\" and an explicit \"ipv4\" or \"ipv6\" exclude each other"));
+    }
+    // Every worker would give the pair to the namespace that asks there first.
+    if selector.is_some_and(|selector| selector.only_namespace().is_none()) {
+        let what = "an explicit pair for more than one namespace";
+        problems.add(fields.at().not_honoured(what));
+    }
+    Some(EgressIp::Pair(pair))
 }
 
 fn read_of_family(at: &Cursor<'_>, family: Family) -> Result<IpAddr, Problem> {

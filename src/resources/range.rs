@@ -110,3 +110,69 @@ impl std::fmt::Display for AddressRange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(text: &str) -> AddressRange {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_three_forms_mean_the_same() {
+        assert_eq!(range("192.0.2.4/30"), range("192.0.2.4-192.0.2.7"));
+        assert_eq!(range("192.0.2.4/32"), range("192.0.2.4"));
+        assert_eq!(range("2001:db8::/127"), range("2001:db8:: - 2001:db8::1"));
+        assert_eq!(range("192.0.2.4"), range("192.0.2.4-192.0.2.4"));
+    }
+
+    #[test]
+    fn a_range_holds_both_its_ends_and_nothing_else() {
+        let range = range("192.0.2.4-192.0.2.7");
+        for (address, held) in [
+            ("192.0.2.3", false),
+            ("192.0.2.4", true),
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("::192.0.2.5", false),
+        ] {
+            assert_eq!(range.contains(address.parse().unwrap()), held, "{address}");
+        }
+        assert_eq!(range.span(), 3);
+        assert_eq!(AddressRange::from(Prefix::all(Family::V6)).span(), u128::MAX);
+    }
+
+    #[test]
+    fn ranges_overlap_when_they_share_an_address() {
+        let middle = range("192.0.2.4-192.0.2.7");
+        for (other, shared) in [
+            ("192.0.2.0-192.0.2.3", false),
+            ("192.0.2.0-192.0.2.4", true),
+            ("192.0.2.5", true),
+            ("192.0.0.0/16", true),
+            ("192.0.2.7-192.0.2.9", true),
+            ("192.0.2.8/29", false),
+            ("::/0", false),
+        ] {
+            assert_eq!(middle.overlaps(range(other)), shared, "{other}");
+            assert_eq!(range(other).overlaps(middle), shared, "{other}");
+        }
+    }
+
+    #[test]
+    fn each_way_to_be_wrong_is_told_apart() {
+        type Is = fn(&RangeError) -> bool;
+        let cases: [(&str, Is); 5] = [
+            ("192.0.2.1/24", |e| matches!(e, RangeError::Network(_))),
+            ("192.0.2.9-192.0.2.1", |e| matches!(e, RangeError::Inverted(..))),
+            ("192.0.2.9-::1", |e| matches!(e, RangeError::Families(..))),
+            ("192.0.2.0/33", |e| matches!(e, RangeError::Form(_))),
+            ("192.0.2.1-9", |e| matches!(e, RangeError::Form(_))),
+        ];
+        for (text, is) in cases {
+            let error = text.parse::<AddressRange>().unwrap_err();
+            assert!(is(&error), "{text}: {error:?}");
+        }
+    }
+}

@@ -2,12 +2,14 @@
 //! must not meet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use egret_types::Family;
+use egret_types::Namespace;
 
 use crate::{
-    AddressRange, EgressGateway, EgressIp, EgressNode, EgressPool, Guard, NoOuterFamily,
+    AddressRange, EgressGateway, EgressNode, EgressPolicy, EgressPool, Guard, NoOuterFamily,
     node::outer_family,
+    overlap,
     problem::Problems,
     resource::{Draft, Drafts, Kind},
 };
@@ -19,7 +21,7 @@ pub(crate) fn check(drafts: &Drafts<'_>, problems: &mut Problems) {
     check_common_family(&drafts.nodes, problems);
     check_gateways(drafts, problems);
     check_pools(drafts, problems);
-    check_overlaps(&drafts.pools, problems);
+    overlap::check(&drafts.pools, problems);
     check_policies(drafts, problems);
 }
 
@@ -218,67 +220,52 @@ fn check_pools(drafts: &Drafts<'_>, problems: &mut Problems) {
     }
 }
 
-/// A range and where it was written.
-struct Written<'d, 'a> {
-    range: AddressRange,
-    index: usize,
-    pool: &'d Draft<'a, EgressPool>,
-}
-
-/// Sorted by its first address, a range that meets any earlier one meets the earlier one that ends
-/// last.
-fn check_overlaps(pools: &[Draft<'_, EgressPool>], problems: &mut Problems) {
-    let mut all: Vec<Written<'_, '_>> = Vec::new();
-    for pool in pools {
-        for family in Family::BOTH {
-            let ranges = pool.value.ranges(family).iter().enumerate();
-            all.extend(ranges.map(|(index, range)| Written { range: *range, index, pool }));
-        }
-    }
-    all.sort_by_key(|written| written.range);
-    let mut longest: Option<&Written<'_, '_>> = None;
-    for written in &all {
-        if let Some(earlier) = longest.filter(|earlier| earlier.range.overlaps(written.range)) {
-            problems.add(at(written).problem(format!(
-                "{} of pool {} overlaps {} of pool {} ({})",
-                written.range,
-                written.pool.value.name,
-                earlier.range,
-                earlier.pool.value.name,
-                at(earlier).whereabouts()
-            )));
-        }
-        if longest.is_none_or(|longest| longest.range.last() <= written.range.last()) {
-            longest = Some(written);
-        }
-    }
-}
-
-fn at<'a>(written: &Written<'_, 'a>) -> crate::cursor::Cursor<'a> {
-    let key = written.range.family().to_string();
-    written.pool.document.item(&["spec", &key], written.index)
-}
-
 fn check_policies(drafts: &Drafts<'_>, problems: &mut Problems) {
     let names = known(drafts, Kind::Pool, &drafts.pools, |pool| pool.name.as_str());
     let pools: BTreeMap<_, _> =
         drafts.pools.iter().map(|pool| (&pool.value.name, &pool.value)).collect();
     for policy in &drafts.policies {
         let name = &policy.value.pool;
-        if let (Some(pool), EgressIp::Pair(pair)) = (pools.get(name), &policy.value.egress_ip) {
-            for (family, address) in pair.iter() {
-                let at = policy.document.along(&["spec", "egressIP", &family.to_string()]);
-                let holds = |ranges: &[AddressRange]| ranges.iter().any(|r| r.contains(*address));
-                if !holds(pool.ranges(family)) {
-                    problems.add(at.problem(format!("{address} is in no range of pool {name}")));
-                } else if holds(&pool.exclude) {
-                    problems.add(at.problem(format!("pool {name} excludes {address}")));
-                }
-            }
+        if let Some(pool) = pools.get(name) {
+            check_pair(policy, pool, problems);
         }
         if !names.contains(name.as_str()) {
             let at = policy.document.along(&["spec", "pool"]);
             problems.add(at.problem(unknown("EgressPool", name.as_str(), &names)));
+        }
+    }
+    check_owners(&drafts.policies, problems);
+}
+
+fn check_pair(policy: &Draft<'_, EgressPolicy>, pool: &EgressPool, problems: &mut Problems) {
+    for (family, address) in policy.value.egress_ip.addresses() {
+        let at = policy.document.along(&["spec", "egressIP", &family.to_string()]);
+        let holds = |ranges: &[AddressRange]| ranges.iter().any(|r| r.contains(address));
+        if !holds(pool.ranges(family)) {
+            problems.add(at.problem(format!("{address} is in no range of pool {}", pool.name)));
+        } else if holds(&pool.exclude) {
+            problems.add(at.problem(format!("pool {} excludes {address}", pool.name)));
+        }
+    }
+}
+
+/// An address that policies of two namespaces name would belong to both: workers share these files
+/// and no leases, so each would give it to the one that asks there first.
+fn check_owners(policies: &[Draft<'_, EgressPolicy>], problems: &mut Problems) {
+    let mut owners: BTreeMap<IpAddr, (&Namespace, &Draft<'_, EgressPolicy>)> = BTreeMap::new();
+    for policy in policies {
+        let Some(namespace) = policy.value.selector.only_namespace() else { continue };
+        for (family, address) in policy.value.egress_ip.addresses() {
+            let (owner, first) = *owners.entry(address).or_insert((namespace, policy));
+            if owner != namespace {
+                let at = policy.document.along(&["spec", "egressIP", &family.to_string()]);
+                problems.add(at.problem(format!(
+                    "{address} is that of namespace {owner} by policy {} ({}); \
+                     an egress pair belongs to one namespace",
+                    first.value.name,
+                    first.document.whereabouts()
+                )));
+            }
         }
     }
 }

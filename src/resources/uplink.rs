@@ -94,3 +94,29 @@ fn read_next_hops(at: &Cursor<'_>, problems: &mut Problems) -> Vec<IpAddr> {
     }
     hops
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_goes_before_its_gateway_key_by_key() {
+        let gateway = UplinkSpec {
+            interface: Some("ext0".parse().unwrap()),
+            mode: None,
+            addresses: Some(vec!["203.0.113.2/24".parse().unwrap()]),
+            next_hops: Some(vec!["203.0.113.1".parse().unwrap()]),
+        };
+        let node = UplinkSpec {
+            interface: Some("ext1".parse().unwrap()),
+            addresses: Some(Vec::new()),
+            ..UplinkSpec::default()
+        };
+        let uplink = node.over(&gateway).unwrap();
+        assert_eq!(uplink.interface.as_str(), "ext1");
+        assert_eq!(uplink.mode, UplinkMode::Macvlan);
+        assert!(uplink.addresses.is_empty(), "an empty list is copied from the node's interface");
+        assert_eq!(Some(uplink.next_hops), gateway.next_hops);
+        assert_eq!(UplinkSpec::default().over(&UplinkSpec::default()), None);
+    }
+}

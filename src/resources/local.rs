@@ -1,0 +1,104 @@
+//! What is configured on one node alone: the own keys of the `egret` plugin in the network
+//! configuration. Plugin and command line read them through this one type.
+
+use std::path::PathBuf;
+
+use egret_types::{LinkName, NodeName};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected},
+};
+
+/// Own keys of `egret`; all may be absent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LocalConfig {
+    /// Directory of resources.
+    pub resources_dir: PathBuf,
+    /// Leases and records of attachments; survives a reboot.
+    pub state_dir: PathBuf,
+    /// Locks; may vanish at a reboot.
+    pub run_dir: PathBuf,
+    /// Egret's own network namespace on this node.
+    pub netns: PathBuf,
+    /// This node's `EgressNode`; absent: the host name.
+    pub node_name: Option<NodeName>,
+    /// Where the network configuration list with the plugin's `name` is looked for.
+    pub conf_dir: PathBuf,
+    /// See [`Underlay`].
+    pub underlay: Underlay,
+    /// Which lines are logged.
+    pub log_level: LogLevel,
+    /// Where they go; absent: stderr.
+    pub log_file: Option<PathBuf>,
+    /// Comes with the operation GC.
+    gc_without_list: Option<NotHonoured>,
+}
+
+/// Keys below `underlay`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Underlay {
+    /// The link that the tunnel's outer packets leave on; absent: found by routing.
+    pub interface: Option<LinkName>,
+}
+
+/// How much is logged; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What is probably not meant so.
+    Warn,
+    /// What was done.
+    Info,
+    /// How it was done.
+    Debug,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            resources_dir: "/etc/egret/resources.d".into(),
+            state_dir: "/var/lib/egret".into(),
+            run_dir: "/run/egret".into(),
+            netns: "/run/netns/egret".into(),
+            node_name: None,
+            conf_dir: "/etc/cni/net.d".into(),
+            underlay: Underlay::default(),
+            log_level: LogLevel::Info,
+            log_file: None,
+            gc_without_list: None,
+        }
+    }
+}
+
+/// The type of keys that are known and do nothing yet: there is no value of it, so setting such a
+/// key is an error that names key and value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotHonoured {}
+
+impl<'de> Deserialize<'de> for NotHonoured {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?.to_string();
+        Err(D::Error::invalid_value(
+            Unexpected::Other(&value),
+            &"nothing: this version does not honour the key",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_keys_are_their_defaults_and_a_key_of_a_later_version_is_refused() {
+        let read = |text| serde_json::from_str::<LocalConfig>(text);
+        assert_eq!(read("{}").unwrap(), LocalConfig::default());
+        let error = read("{\"gcWithoutList\": true}").unwrap_err().to_string();
+        assert!(error.contains("true") && error.contains("does not honour"), "{error}");
+        assert!(read("{\"logLevel\": \"loud\"}").is_err());
+    }
+}
