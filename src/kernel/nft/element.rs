@@ -1,0 +1,280 @@
+//! Keys and values of sets: their types, their bytes in registers and messages, and intervals.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use egret_egress::nft::{Content, DataType, Datum, Entry, Set, Value, ValueType};
+use egret_types::{Family, IfIndex, MacAddr};
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ListAttribute, SetElementAttribute, SetElementFlags, Verdict, VerdictAttribute,
+};
+
+/// One element in a message.
+pub(super) type ElementNla = ListAttribute<SetElementAttribute>;
+
+/// `NFT_DATA_VERDICT`: the values of the map are verdicts.
+pub(super) const VERDICT_TYPE: u32 = 0xffff_ff00;
+/// In a concatenation's type each part has six bits, the first part the highest.
+const CONCATENATION_BITS: u32 = 6;
+
+// nft's user data of sets and elements. The kernel keeps it for nft, which prints with it.
+const UDATA_KEY_BYTE_ORDER: u8 = 0;
+const UDATA_VALUE_BYTE_ORDER: u8 = 1;
+const UDATA_ELEMENT_FLAGS: u8 = 1;
+const UDATA_OPEN_INTERVAL: u32 = 1;
+
+/// Types and lengths of a set's keys and values, as the kernel stores them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) key_type: u32,
+    pub(super) key_len: u32,
+    /// Type and length.
+    pub(super) value: Option<(u32, u32)>,
+}
+
+/// A value as bytes, to compare with what the kernel has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RawValue {
+    None,
+    Data(Vec<u8>),
+    /// A jump to this chain; without a name another verdict, which nothing of ours is.
+    Jump(String),
+}
+
+/// Key and value of one element as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Pair {
+    pub(super) key: Vec<u8>,
+    pub(super) value: RawValue,
+}
+
+impl Shape {
+    pub(super) fn of(set: &Set) -> Self {
+        let key_type = set.key.iter().fold(0, |concatenation, part| {
+            (concatenation << CONCATENATION_BITS) | type_number(*part)
+        });
+        let key_len = match set.key.as_slice() {
+            [one] => length(*one),
+            parts => parts.iter().map(|part| length(*part).next_multiple_of(4)).sum(),
+        };
+        let value = match set.value {
+            ValueType::None => None,
+            ValueType::Verdict => Some((VERDICT_TYPE, 0)),
+            ValueType::Data(kind) => Some((type_number(kind), length(kind))),
+        };
+        Self { key_type, key_len, value }
+    }
+}
+
+/// nft's number of a type. The kernel only stores it.
+fn type_number(kind: DataType) -> u32 {
+    match kind {
+        DataType::Address(Family::V4) => 7,
+        DataType::Address(Family::V6) => 8,
+        DataType::Ether => 9,
+        DataType::Mark => 19,
+        DataType::IfIndex => 20,
+    }
+}
+
+fn length(kind: DataType) -> u32 {
+    match kind {
+        DataType::Address(Family::V4) | DataType::Mark | DataType::IfIndex => 4,
+        DataType::Address(Family::V6) => 16,
+        DataType::Ether => 6,
+    }
+}
+
+/// User data that tells nft the byte order of keys and values; without it, it prints a mark
+/// byte-swapped. Concatenations and verdicts have none (0); 1 is the host's, 2 the network's.
+pub(super) fn byte_orders(set: &Set) -> Vec<u8> {
+    let order = |kind: DataType| match kind {
+        DataType::Mark | DataType::IfIndex => 1,
+        DataType::Address(_) | DataType::Ether => 2,
+    };
+    let key = match set.key.as_slice() {
+        [one] => order(*one),
+        _ => 0,
+    };
+    let mut bytes = user_number(UDATA_KEY_BYTE_ORDER, key);
+    match set.value {
+        ValueType::None => {}
+        ValueType::Verdict => bytes.extend(user_number(UDATA_VALUE_BYTE_ORDER, 0)),
+        ValueType::Data(kind) => bytes.extend(user_number(UDATA_VALUE_BYTE_ORDER, order(kind))),
+    }
+    bytes
+}
+
+/// nft's user data: kind, length, value; numbers in host order.
+fn user_number(kind: u8, number: u32) -> Vec<u8> {
+    let mut bytes = vec![kind, 4];
+    bytes.extend_from_slice(&number.to_ne_bytes());
+    bytes
+}
+
+/// The bytes of a datum as they stand in a register: addresses as in packets, numbers in host order.
+fn bytes(datum: &Datum) -> Vec<u8> {
+    match datum {
+        Datum::Address(IpAddr::V4(address)) => address.octets().to_vec(),
+        Datum::Address(IpAddr::V6(address)) => address.octets().to_vec(),
+        Datum::Mac(mac) => mac.0.to_vec(),
+        Datum::Mark(mark) => mark.to_ne_bytes().to_vec(),
+        Datum::IfIndex(index) => index.0.to_ne_bytes().to_vec(),
+    }
+}
+
+/// A key; the parts of a concatenation are padded to four bytes each.
+fn key(parts: &[Datum]) -> Vec<u8> {
+    match parts {
+        [one] => bytes(one),
+        parts => parts.iter().fold(Vec::new(), |mut key, part| {
+            key.extend(bytes(part));
+            key.resize(key.len().next_multiple_of(4), 0);
+            key
+        }),
+    }
+}
+
+impl From<&Entry> for Pair {
+    fn from(entry: &Entry) -> Self {
+        let value = match &entry.value {
+            Value::None => RawValue::None,
+            Value::Jump(chain) => RawValue::Jump(chain.clone()),
+            Value::Data(datum) => RawValue::Data(bytes(datum)),
+        };
+        Self { key: key(&entry.key), value }
+    }
+}
+
+impl Pair {
+    /// The element, to add it.
+    pub(super) fn element(&self) -> ElementNla {
+        let mut attributes = vec![key_attribute(&self.key)];
+        match &self.value {
+            RawValue::None => {}
+            RawValue::Data(bytes) => {
+                attributes.push(SetElementAttribute::Data(DataAttribute::Value(bytes.clone())))
+            }
+            RawValue::Jump(chain) => {
+                attributes.push(SetElementAttribute::Data(DataAttribute::Verdict(vec![
+                    VerdictAttribute::Code(Verdict::Jump),
+                    VerdictAttribute::Chain(chain.clone()),
+                ])));
+            }
+        }
+        ListAttribute::Element(attributes)
+    }
+
+    /// The element's key, to ask for it or to delete it.
+    pub(super) fn key_element(&self) -> ElementNla {
+        ListAttribute::Element(vec![key_attribute(&self.key)])
+    }
+
+    /// The pair in words, if it is of the set's types.
+    pub(super) fn text(&self, set: &Set) -> String {
+        self.entry(set).map_or_else(|| format!("{:02x?}", self.key), |entry| entry.to_string())
+    }
+
+    fn entry(&self, set: &Set) -> Option<Entry> {
+        let mut rest = self.key.as_slice();
+        let mut key = Vec::with_capacity(set.key.len());
+        for kind in &set.key {
+            let (part, _) = rest.split_at_checked(length(*kind) as usize)?;
+            key.push(datum(*kind, part)?);
+            rest = rest.get(part.len().next_multiple_of(4)..).unwrap_or_default();
+        }
+        let value = match (&self.value, set.value) {
+            (RawValue::None, _) => Value::None,
+            (RawValue::Jump(chain), _) => Value::Jump(chain.clone()),
+            (RawValue::Data(bytes), ValueType::Data(kind)) => Value::Data(datum(kind, bytes)?),
+            (RawValue::Data(_), _) => return None,
+        };
+        Some(Entry { key, value })
+    }
+}
+
+fn datum(kind: DataType, bytes: &[u8]) -> Option<Datum> {
+    let number = || Some(u32::from_ne_bytes(bytes.try_into().ok()?));
+    Some(match kind {
+        DataType::Address(_) => Datum::Address(address(bytes)?),
+        DataType::Ether => Datum::Mac(MacAddr(bytes.try_into().ok()?)),
+        DataType::Mark => Datum::Mark(number()?),
+        DataType::IfIndex => Datum::IfIndex(IfIndex(number()?)),
+    })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(octets).into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
+}
+
+fn key_attribute(key: &[u8]) -> SetElementAttribute {
+    SetElementAttribute::Key(DataAttribute::Value(key.to_vec()))
+}
+
+/// What a set that one owner fills holds, as elements to add.
+pub(super) fn content(set: &Set) -> Vec<ElementNla> {
+    match &set.content {
+        Content::Shared => Vec::new(),
+        Content::Exact(entries) => {
+            entries.iter().map(|entry| Pair::from(entry).element()).collect()
+        }
+        Content::Ranges(ranges) => intervals(ranges),
+    }
+}
+
+/// A start element for each range, and an end element one past its last address. A range that
+/// reaches the last address of its family has no end; nft knows it by the start's user data.
+fn intervals(ranges: &[(IpAddr, IpAddr)]) -> Vec<ElementNla> {
+    let mut elements = Vec::with_capacity(2 * ranges.len() + 1);
+    if let Some((first, _)) = ranges.first() {
+        // As nft does. The kernel needs it not.
+        let zero = Family::of(*first).address(0);
+        if zero != *first {
+            elements.push(interval_end(zero));
+        }
+    }
+    for (start, last) in ranges {
+        let mut attributes = vec![key_attribute(&bytes(&Datum::Address(*start)))];
+        let end = after(*last);
+        if end.is_none() {
+            let open = user_number(UDATA_ELEMENT_FLAGS, UDATA_OPEN_INTERVAL);
+            attributes.push(SetElementAttribute::UserData(open));
+        }
+        elements.push(ListAttribute::Element(attributes));
+        elements.extend(end.map(interval_end));
+    }
+    elements
+}
+
+fn interval_end(address: IpAddr) -> ElementNla {
+    ListAttribute::Element(vec![
+        key_attribute(&bytes(&Datum::Address(address))),
+        SetElementAttribute::Flags(SetElementFlags::IntervalEnd),
+    ])
+}
+
+fn after(address: IpAddr) -> Option<IpAddr> {
+    let family = Family::of(address);
+    let number = Family::number(address);
+    (number < family.last()).then(|| family.address(number + 1))
+}
+
+/// The ranges that starts and ends (true: an end) make; the inverse of what is written.
+pub(super) fn ranges(mut boundaries: Vec<(Vec<u8>, bool)>) -> Vec<(IpAddr, IpAddr)> {
+    // At one address an end stands before the start of the next range.
+    boundaries.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    let mut ranges = Vec::new();
+    let mut open: Option<IpAddr> = None;
+    for (key, end) in boundaries {
+        let Some(boundary) = address(&key) else { continue };
+        let family = Family::of(boundary);
+        if let Some(start) = open.take() {
+            ranges.push((start, family.address(Family::number(boundary).saturating_sub(1))));
+        }
+        open = (!end).then_some(boundary);
+    }
+    ranges.extend(open.map(|start| (start, Family::of(start).address(Family::of(start).last()))));
+    ranges
+}

@@ -1,0 +1,37 @@
+//! nftables over netlink: makes, removes, compares and counts what the values of
+//! [`egret_egress::nft`] say, without the `nft` program.
+//!
+//! | file | what |
+//! |---|---|
+//! | `socket.rs` | one netlink socket: pipelined reads, dumps, transactions under a generation |
+//! | `batch.rs` | the bytes of one transaction, object by object |
+//! | `rule.rs`, `expression.rs` | a rule's expressions as nf_tables bytecode |
+//! | `element.rs` | keys, values and intervals of sets |
+//! | `found.rs` | what the kernel answers, read back |
+//! | `snapshot.rs` | everything a ruleset names, read under one generation |
+//! | `ensure.rs`, `remove.rs`, `differences.rs`, `counters.rs` | the four operations |
+//!
+//! Every change follows one pattern: read, plan one transaction, send it under the generation that
+//! was read, and begin again when somebody else wrote meanwhile. A plan deletes only what is there
+//! and adds only what does not conflict, because a refused transaction costs an RCU grace period
+//! (milliseconds, with nftables of the namespace locked) where a good one costs microseconds.
+
+mod attribute;
+mod batch;
+mod counters;
+mod differences;
+mod element;
+mod ensure;
+mod error;
+mod expression;
+mod found;
+mod remove;
+mod rule;
+mod snapshot;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use counters::Counter;
+pub(crate) use error::Error;
+pub(crate) use socket::Socket;

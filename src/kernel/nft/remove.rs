@@ -1,0 +1,209 @@
+//! Removing a ruleset: whatever of it is left, and nothing that others have put in its place or
+//! still use.
+
+use std::collections::BTreeMap;
+
+use egret_egress::nft::{Expr, Removal, Ruleset, Set, Value, ValueType};
+
+use super::batch::{Batch, Table};
+use super::element::RawValue;
+use super::error::Error;
+use super::found;
+use super::snapshot::{Scope, Snapshot};
+use super::socket::{Next, Plan, Socket};
+
+/// How often that which a transaction removes jumps to which chain.
+pub(super) type Going = BTreeMap<String, u32>;
+
+impl Socket {
+    /// Removes what the ruleset's owner has in the table.
+    pub(crate) fn remove(&mut self, ruleset: &Ruleset) -> Result<(), Error> {
+        let object = Scope::of(ruleset).name("table", "");
+        self.transact(object.trim_end(), |socket| plan(socket, ruleset))
+    }
+}
+
+fn plan(socket: &mut Socket, ruleset: &Ruleset) -> Result<Plan, Error> {
+    let at = Scope::of(ruleset);
+    let found = Snapshot::read(socket, ruleset)?;
+    let mut batch = found.batch(socket);
+    let next = Next::Done;
+    if found.table.is_none() || found.stranger().is_some() {
+        return Ok(Plan { batch, next });
+    }
+    if is_all_of_table(ruleset, &found) {
+        at.writer(&mut batch).delete();
+        return Ok(Plan { batch, next });
+    }
+    let mut going = plan_elements(&mut at.writer(&mut batch), ruleset, &found);
+    plan_verdict_maps(socket, ruleset, &found, (&mut batch, &mut going))?;
+    release(socket, ruleset, &mut batch, &going)?;
+    plan_chains(socket, ruleset, &found, (&mut batch, &mut going))?;
+    for (set, present) in ruleset.sets.iter().zip(&found.sets) {
+        if set.removal == Removal::Delete && present.is_some() {
+            at.writer(&mut batch).delete_set(&set.name);
+        }
+    }
+    Ok(Plan { batch, next })
+}
+
+/// Whether the table holds nothing but what goes.
+fn is_all_of_table(ruleset: &Ruleset, found: &Snapshot) -> bool {
+    let mut removals = ruleset
+        .chains
+        .iter()
+        .map(|chain| chain.removal)
+        .chain(ruleset.sets.iter().map(|set| set.removal));
+    let ours = found.chains.iter().flatten().count() + found.sets.iter().flatten().count();
+    !ruleset.chains.is_empty()
+        && removals.all(|removal| removal == Removal::Delete)
+        && found.table.as_ref().is_some_and(|table| table.uses as usize == ours)
+}
+
+/// Deletes the elements that still have the owner's value. A verdict's chain may have become
+/// another one since.
+fn plan_elements(table: &mut Table<'_>, ruleset: &Ruleset, found: &Snapshot) -> Going {
+    let mut gone = Vec::new();
+    let elements = ruleset.elements.iter().zip(&found.wanted).zip(&found.elements);
+    for ((element, wanted), found) in elements {
+        if ruleset.sets.iter().any(|set| set.name == element.set && is_emptied(set)) {
+            continue;
+        }
+        match (found, &wanted.value) {
+            (Some(value @ RawValue::Jump(_)), RawValue::Jump(_)) => gone.push(value),
+            (Some(found), wanted) if found == wanted => {}
+            _ => continue,
+        }
+        table.delete_elements(&element.set, vec![wanted.key_element()]);
+    }
+    let mut going = Going::new();
+    count_jumps(&mut going, gone.into_iter());
+    going
+}
+
+/// Empties the verdict maps that go, so that the chains they lead to can go before them.
+fn plan_verdict_maps(
+    socket: &mut Socket,
+    ruleset: &Ruleset,
+    found: &Snapshot,
+    (batch, going): (&mut Batch, &mut Going),
+) -> Result<(), Error> {
+    let at = Scope::of(ruleset);
+    for (set, present) in ruleset.sets.iter().zip(&found.sets) {
+        if !is_emptied(set) || present.is_none() {
+            continue;
+        }
+        let elements = at.elements(socket, set)?;
+        if !elements.is_empty() {
+            count_jumps(going, elements.iter().map(|element| &element.pair.value));
+            at.writer(batch).flush_set(&set.name);
+        }
+    }
+    Ok(())
+}
+
+fn is_emptied(set: &Set) -> bool {
+    set.removal == Removal::Delete && set.value == ValueType::Verdict
+}
+
+/// Adds the jumps of elements that are removed.
+pub(super) fn count_jumps<'a>(going: &mut Going, values: impl Iterator<Item = &'a RawValue>) {
+    for value in values {
+        if let RawValue::Jump(chain) = value {
+            *going.entry(chain.clone()).or_default() += 1;
+        }
+    }
+}
+
+fn plan_chains(
+    socket: &mut Socket,
+    ruleset: &Ruleset,
+    found: &Snapshot,
+    (batch, going): (&mut Batch, &mut Going),
+) -> Result<(), Error> {
+    let at = Scope::of(ruleset);
+    // A chain stands after those that it jumps to, so the last goes first.
+    for (chain, present) in ruleset.chains.iter().zip(&found.chains).rev() {
+        let Some(present) = present else {
+            if chain.removal == Removal::Unused {
+                delete_set_of(&mut at.writer(batch), ruleset, found, &chain.name);
+            }
+            continue;
+        };
+        if chain.removal == Removal::Keep {
+            continue;
+        }
+        let rules = at.rules(socket, &chain.name)?;
+        let uses = going.get(&chain.name).copied().unwrap_or_default();
+        let mut table = at.writer(batch);
+        match (chain.removal, is_last_use(present, &rules, uses)) {
+            (Removal::Delete, true) => table.delete_chain(&chain.name),
+            (Removal::Unused, true) => {
+                table.delete_chain(&chain.name);
+                delete_set_of(&mut table, ruleset, found, &chain.name);
+            }
+            // Something of others jumps to a chain that goes: it finds no rules.
+            (Removal::Delete, false) | (Removal::Flush, _) if !rules.is_empty() => {
+                table.flush_chain(&chain.name);
+            }
+            _ => continue,
+        }
+        for chain in rules.iter().flat_map(found::Rule::jumps) {
+            *going.entry(chain).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the set that belongs to a chain of the same name.
+fn delete_set_of(table: &mut Table<'_>, ruleset: &Ruleset, found: &Snapshot, chain: &str) {
+    for (set, present) in ruleset.sets.iter().zip(&found.sets) {
+        if set.name == chain && set.removal == Removal::Unused && present.is_some() {
+            table.delete_set(chain);
+        }
+    }
+}
+
+/// Deletes the chains that lose their last use with elements of old values, and their sets.
+/// What the ruleset itself names is not judged here.
+pub(super) fn release(
+    socket: &mut Socket,
+    ruleset: &Ruleset,
+    batch: &mut Batch,
+    going: &Going,
+) -> Result<(), Error> {
+    let at = Scope::of(ruleset);
+    for (name, uses) in going {
+        if is_named(ruleset, name) {
+            continue;
+        }
+        let answers = socket.ask(vec![at.chain(name), at.set(name)])?;
+        let [Some(chain), set] = answers.as_slice() else { continue };
+        let chain = found::Chain::from(chain.as_slice());
+        if is_last_use(&chain, &at.rules(socket, name)?, *uses) {
+            let mut table = at.writer(batch);
+            table.delete_chain(name);
+            if set.is_some() {
+                table.delete_set(name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a chain is used by its own rules and by what goes, and by nothing that stays. The count
+/// is exact under the generation in which it was read: nobody can add a use before the transaction.
+fn is_last_use(chain: &found::Chain, rules: &[found::Rule], going: u32) -> bool {
+    chain.uses as usize == rules.len() + going as usize
+}
+
+/// Whether the ruleset itself has or uses this chain.
+fn is_named(ruleset: &Ruleset, name: &str) -> bool {
+    let jumps = |expr: &Expr| matches!(expr, Expr::Jump(chain) if chain == name);
+    let leads = |value: &Value| matches!(value, Value::Jump(chain) if chain == name);
+    ruleset
+        .chains
+        .iter()
+        .any(|chain| chain.name == name || chain.rules.iter().flatten().flatten().any(jumps))
+        || ruleset.elements.iter().any(|element| leads(&element.entry.value))
+}
