@@ -1,1 +1,37 @@
-//! Under construction.
+//! Which egress pair belongs to whom.
+//!
+//! * A *pool* is ranges of addresses of one or both families; position *i* in the ranges of each
+//!   family makes *egress pair* `i` ([`Pool`]).
+//! * A *lease* says who owns a pair: an owner is a scope and a key, for example namespace `shop`.
+//! * A *holder* says which attachment on this node uses which leases.
+//!
+//! Everything here is pure. Records are kept behind two ports, [`LeasePort`] and [`HolderPort`],
+//! which [`Memory`] and the store on disk implement and [`contract`] tests. The ports stay apart
+//! because leases move into the cluster's engine in Kubernetes mode and holders never do.
+//!
+//! How two processes agree on a pair without a lock is told in [`ports`].
+
+mod allocate;
+pub mod contract;
+mod error;
+mod grant;
+mod holder;
+mod lease;
+mod memory;
+mod pool;
+pub mod ports;
+mod range;
+mod release;
+mod reserve;
+mod stamp;
+
+pub use allocate::{Allocator, Granted, Novelty};
+pub use error::{IpamError, PairError};
+pub use grant::{Ipam, Want};
+pub use holder::{BootId, HeldLease, Holder, NetnsInode};
+pub use lease::{Claim, ClaimKey, Lease, LeaseKey, LeaseState, Origin, Owner, Pair, Scope};
+pub use memory::Memory;
+pub use pool::{FILE_MODE_PAIRS, Pool};
+pub use ports::{HolderPort, LeasePort, PortError};
+pub use release::Released;
+pub use stamp::{Stamps, Timestamp, Token};

@@ -1,0 +1,271 @@
+//! Choosing a pair for an owner: the three swaps of [`ports`](crate::ports) and who wins them.
+
+use egret_types::PairIndex;
+
+use crate::{
+    Claim, ClaimKey, IpamError, Lease, LeaseKey, LeasePort, LeaseState, Origin, Owner, Pair, Pool,
+    Stamps,
+    pool::Fit,
+    ports::{Creation, Hint, Lookup, PortError},
+};
+
+/// How often an operation follows what others changed under its hands. Each of them got further,
+/// so this is reached only when something is wrong.
+pub(crate) const TRIES: u32 = 64;
+
+/// Whether a lease was there before the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Novelty {
+    /// This call made it.
+    Created,
+    /// It was there.
+    Adopted,
+}
+
+/// A lease that its owner may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The lease, bound.
+    pub lease: Lease,
+    /// Whether this call made it.
+    pub novelty: Novelty,
+}
+
+/// Allocates, reserves and releases leases in a store.
+#[derive(Debug)]
+pub struct Allocator<'a, L> {
+    pub(crate) port: &'a L,
+    pub(crate) stamps: &'a Stamps,
+}
+
+impl<'a, L: LeasePort> Allocator<'a, L> {
+    /// Works on this store.
+    pub fn new(port: &'a L, stamps: &'a Stamps) -> Self {
+        Self { port, stamps }
+    }
+
+    pub(crate) fn claim(&self, key: &ClaimKey) -> Result<Lookup<Claim>, PortError> {
+        self.port.get(key)
+    }
+
+    pub(crate) fn lease(&self, key: LeaseKey) -> Result<Lookup<Lease>, PortError> {
+        self.port.get(&key)
+    }
+
+    /// The owner's lease in the pool: the one it has, else a new one on the next free pair.
+    ///
+    /// Guarantees: as long as the lease is not released, the same owner gets the same pair, in
+    /// whatever order and number of processes. Assumes: all callers read the same pool definition.
+    pub fn allocate(&self, pool: &Pool, owner: &Owner) -> Result<Granted, IpamError> {
+        for _ in 0..TRIES {
+            if let Some(granted) = self.try_allocate(pool, owner)? {
+                return Ok(granted);
+            }
+        }
+        Err(IpamError::Contended { pool: pool.name().clone() })
+    }
+
+    /// `None`: somebody changed something; look again.
+    fn try_allocate(&self, pool: &Pool, owner: &Owner) -> Result<Option<Granted>, IpamError> {
+        let key = ClaimKey { pool: pool.name().clone(), owner: owner.clone() };
+        match self.claim(&key)? {
+            Lookup::Found(claim) => self.follow(pool, &claim),
+            Lookup::Absent => self.start(pool, owner),
+            Lookup::Lost => {
+                if self.restore_claim(pool, owner)? {
+                    Ok(None)
+                } else {
+                    self.start(pool, owner)
+                }
+            }
+        }
+    }
+
+    /// From the claim to its lease.
+    fn follow(&self, pool: &Pool, claim: &Claim) -> Result<Option<Granted>, IpamError> {
+        match self.lease(claim.lease_key())? {
+            Lookup::Found(lease) if claim.names(&lease) => self.adopt(pool, lease),
+            Lookup::Lost => self.restore_lease(pool, claim),
+            Lookup::Found(_) | Lookup::Absent => {
+                self.port.delete(claim)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes over a lease of the same owner that may be bound: it is bound already, or its claim
+    /// was seen.
+    pub(crate) fn adopt(&self, pool: &Pool, lease: Lease) -> Result<Option<Granted>, IpamError> {
+        let pair = match pool.fit(&lease) {
+            Fit::Same => lease.pair,
+            Fit::Grown(pair) => pair,
+            Fit::Moved(now) => return Err(moved(pool, lease, now)),
+        };
+        if pair == lease.pair && lease.state == LeaseState::Bound {
+            return Ok(Some(Granted { lease, novelty: Novelty::Adopted }));
+        }
+        let bound = Lease { pair, ..lease.turned(LeaseState::Bound) };
+        let done = self.port.replace(&lease, &bound)?.is_done();
+        Ok(done.then_some(Granted { lease: bound, novelty: Novelty::Adopted }))
+    }
+
+    /// The three swaps.
+    fn start(&self, pool: &Pool, owner: &Owner) -> Result<Option<Granted>, IpamError> {
+        let lease = match self.unfinished(pool, owner)? {
+            Some(lease) => lease,
+            None => self.create_lease(pool, owner)?,
+        };
+        let claim = Claim::to(&lease, pool.name(), self.stamps.token());
+        if self.port.create(&claim)? == Creation::Exists {
+            self.withdraw(&lease, &claim.key_of())?;
+            return Ok(None);
+        }
+        let bound = lease.turned(LeaseState::Bound);
+        // Not done: the lease was deleted by an allocation that found the pool full, or bound
+        // already by one that saw our claim. Following the claim tells.
+        let done = self.port.replace(&lease, &bound)?.is_done();
+        Ok(done.then_some(Granted { lease: bound, novelty: Novelty::Created }))
+    }
+
+    /// A lease that a call for the same owner has begun and not finished, on a pair that may still
+    /// be chosen.
+    fn unfinished(&self, pool: &Pool, owner: &Owner) -> Result<Option<Lease>, IpamError> {
+        let mine = |lease: &Lease| {
+            lease.owner == *owner
+                && lease.origin == Origin::Allocated
+                && pool.is_open(lease.index)
+                && pool.fit(lease) == Fit::Same
+        };
+        Ok(self.port.pending(pool.id())?.into_iter().find(mine))
+    }
+
+    /// Step 1: a pending lease on the next free pair.
+    fn create_lease(&self, pool: &Pool, owner: &Owner) -> Result<Lease, IpamError> {
+        self.refuse_moved(pool)?;
+        let cursor = self.port.hint(pool.id(), Hint::Cursor).and_then(|text| parse_cursor(&text));
+        let mut occupied = self.port.occupied(pool.id())?;
+        let mut swept = false;
+        loop {
+            let Some((index, pair)) = pool.next_free(cursor, &occupied) else {
+                if swept || !self.sweep(pool)? {
+                    return Err(pool.exhausted(&occupied));
+                }
+                swept = true;
+                occupied = self.port.occupied(pool.id())?;
+                continue;
+            };
+            let lease = self.new_lease(pool, (index, pair), owner, Origin::Allocated);
+            if self.port.create(&lease)? == Creation::Created {
+                self.port.set_hint(pool.id(), Hint::Cursor, &index.number().to_string());
+                return Ok(lease);
+            }
+            occupied.insert(index);
+        }
+    }
+
+    pub(crate) fn new_lease(
+        &self,
+        pool: &Pool,
+        (index, pair): (PairIndex, Pair),
+        owner: &Owner,
+        origin: Origin,
+    ) -> Lease {
+        let state = match origin {
+            Origin::Allocated => LeaseState::Pending,
+            Origin::Reserved => LeaseState::Bound,
+        };
+        Lease {
+            pool: pool.name().clone(),
+            pool_id: pool.id(),
+            index,
+            pair,
+            owner: owner.clone(),
+            origin,
+            state,
+            since: self.stamps.now(),
+            token: self.stamps.token(),
+            version: 0,
+        }
+    }
+
+    /// Gives a lease back whose owner has another one. Not when the claim that was in the way is
+    /// to this very lease, which happens when somebody else completed it.
+    fn withdraw(&self, lease: &Lease, key: &ClaimKey) -> Result<(), IpamError> {
+        match self.claim(key)? {
+            Lookup::Found(claim) if claim.names(lease) => {}
+            _ => {
+                self.port.delete(lease)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what others began and did not finish in a full pool: pending leases that no claim
+    /// names. Whether there were any.
+    fn sweep(&self, pool: &Pool) -> Result<bool, IpamError> {
+        let mut swept = false;
+        for lease in self.port.leases(pool.id())?.found {
+            let begun = lease.state == LeaseState::Pending && lease.origin == Origin::Allocated;
+            if begun && !self.is_claimed(&lease)? {
+                swept |= self.port.delete(&lease)?.is_done();
+            }
+        }
+        Ok(swept)
+    }
+
+    /// The owner's claim is to this lease.
+    pub(crate) fn is_claimed(&self, lease: &Lease) -> Result<bool, IpamError> {
+        let key = ClaimKey { pool: lease.pool.clone(), owner: lease.owner.clone() };
+        Ok(matches!(self.claim(&key)?, Lookup::Found(claim) if claim.names(lease)))
+    }
+
+    /// A lease's record was damaged, but its claim tells all that it said. Its pair was never free
+    /// in between.
+    fn restore_lease(&self, pool: &Pool, claim: &Claim) -> Result<Option<Granted>, IpamError> {
+        let Some(pair) = pool.pair(claim.index).filter(|_| claim.pool_id == pool.id()) else {
+            return Err(IpamError::Lost { pool: pool.name().clone(), pair: Pair::default() });
+        };
+        let made = self.new_lease(pool, (claim.index, pair), &claim.owner, Origin::Allocated);
+        let lease = Lease { token: claim.lease, state: LeaseState::Bound, ..made };
+        let created = self.port.create(&lease)? == Creation::Created;
+        Ok(created.then_some(Granted { lease, novelty: Novelty::Adopted }))
+    }
+
+    /// A claim's record was damaged: the owner's lease tells what it said. Whether there is one.
+    fn restore_claim(&self, pool: &Pool, owner: &Owner) -> Result<bool, IpamError> {
+        let bound = |lease: &&Lease| {
+            lease.owner == *owner
+                && lease.origin == Origin::Allocated
+                && lease.state == LeaseState::Bound
+        };
+        let leases = self.port.leases(pool.id())?.found;
+        let Some(lease) = leases.iter().find(bound) else { return Ok(false) };
+        self.port.create(&Claim::to(lease, pool.name(), self.stamps.token()))?;
+        Ok(true)
+    }
+
+    /// Ranges were reordered under live leases: refuse every new lease of the pool, for it might
+    /// get an address that an old one still has at another index. Looks at all leases only when
+    /// the ranges are not those of the last look.
+    pub(crate) fn refuse_moved(&self, pool: &Pool) -> Result<(), IpamError> {
+        let ranges = pool.ranges_text();
+        if self.port.hint(pool.id(), Hint::CheckedRanges).as_deref() == Some(ranges.as_str()) {
+            return Ok(());
+        }
+        for lease in self.port.leases(pool.id())?.found {
+            if let Some(now) = pool.conflict(&lease) {
+                return Err(moved(pool, lease, now));
+            }
+        }
+        self.port.set_hint(pool.id(), Hint::CheckedRanges, &ranges);
+        Ok(())
+    }
+}
+
+fn moved(pool: &Pool, lease: Lease, now: Pair) -> IpamError {
+    IpamError::Moved { lease: Box::new(lease), pool: pool.name().clone(), now }
+}
+
+fn parse_cursor(text: &str) -> Option<PairIndex> {
+    text.parse::<u32>().ok().and_then(|number| PairIndex::try_from(number).ok())
+}

@@ -1,0 +1,291 @@
+//! Two and three processes on one store, in every order of their steps, and each of them killed at
+//! every step. What may never happen is stated once, in `judge`.
+
+#[cfg(test)]
+mod schedule;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use egret_ipam::{
+        Allocator, BootId, Ipam, IpamError, Lease, LeasePort, LeaseState, Memory, Owner, Pair,
+        Pool, Scope, Stamps, Timestamp, Want, ports::Hint,
+    };
+    use egret_resources::{AddressRange, EgressPool};
+    use egret_types::{Attachment, PoolId};
+
+    use crate::schedule::{Body, Gated, Kill, Search, explore};
+
+    type Outcome = Result<Vec<Lease>, IpamError>;
+
+    /// Every order while nobody is killed; fewer switches when each step is also a death.
+    fn search(kill: Option<Kill>) -> Search {
+        Search { switches: if kill.is_none() { usize::MAX } else { 4 }, kill }
+    }
+
+    fn pool(id: u32, range: &str) -> Pool {
+        let range: AddressRange = range.parse().unwrap();
+        let definition = EgressPool {
+            name: format!("pool-{id}").parse().unwrap(),
+            id: PoolId::try_from(id).unwrap(),
+            gateway: "edge".parse().unwrap(),
+            ipv4: vec![range],
+            ipv6: Vec::new(),
+            exclude: Vec::new(),
+            node: None,
+        };
+        Pool::new(&definition, [])
+    }
+
+    fn owner(key: &str) -> Owner {
+        Owner { scope: Scope::Namespace, key: key.to_owned() }
+    }
+
+    fn stamps() -> Stamps {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let call = u64::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap();
+        Stamps::new(Timestamp(0), call << 32)
+    }
+
+    /// An empty store whose pools have been looked at before, which saves two steps a process.
+    fn checked(pools: &[&Pool]) -> Memory {
+        let store = Memory::default();
+        for pool in pools {
+            allocate(&store, pool, "warm-up").unwrap();
+            let hint = store.hint(pool.id(), Hint::CheckedRanges).unwrap();
+            let lease = store.leases(pool.id()).unwrap().found.remove(0);
+            let stamps = stamps();
+            Allocator::new(&store, &stamps).release(&lease, |_| Ok(false)).unwrap();
+            store.set_hint(pool.id(), Hint::CheckedRanges, &hint);
+            store.set_hint(pool.id(), Hint::Cursor, "none");
+        }
+        store
+    }
+
+    fn allocate(store: &impl LeasePort, pool: &Pool, key: &str) -> Outcome {
+        let stamps = stamps();
+        Ok(vec![Allocator::new(store, &stamps).allocate(pool, &owner(key))?.lease])
+    }
+
+    fn reserve(store: &impl LeasePort, pool: &Pool, key: &str, address: &str) -> Outcome {
+        let stamps = stamps();
+        let wanted = Pair { v4: address.parse().ok(), v6: None };
+        Ok(vec![Allocator::new(store, &stamps).reserve(pool, &owner(key), &wanted)?.lease])
+    }
+
+    /// What holds of every outcome: a granted lease is its owner's and nobody else's, and an
+    /// owner has one.
+    fn judge(store: &Memory, pool: &Pool, outcomes: &[&Outcome], choices: &[usize]) {
+        let mut by_owner: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+        let mut by_index: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+        for lease in outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).flatten() {
+            let (index, key) = (lease.index.number(), lease.owner.key.as_str());
+            by_owner.entry(key).or_default().insert(index);
+            by_index.entry(index).or_default().insert(key);
+            let now = store.leases(pool.id()).unwrap().found;
+            let now = now.iter().find(|now| now.index == lease.index);
+            // A release that was killed leaves it pending, but nobody else can have it.
+            assert!(
+                now.is_some_and(|now| now.token == lease.token),
+                "{lease} was granted, but there is {now:?} ({choices:?})"
+            );
+        }
+        for (key, indexes) in &by_owner {
+            assert_eq!(indexes.len(), 1, "{key} has {indexes:?} ({choices:?})");
+        }
+        for (index, keys) in &by_index {
+            assert_eq!(keys.len(), 1, "pair {index} belongs to {keys:?} ({choices:?})");
+        }
+        for (key, indexes) in by_owner {
+            let again = allocate(store, pool, key).unwrap().remove(0);
+            assert!(indexes.contains(&again.index.number()), "{key} moved ({choices:?})");
+        }
+    }
+
+    /// No kill, and one at each step of each process, until a kill is later than its last step.
+    fn kills(processes: usize, steps: usize) -> impl Iterator<Item = Option<Kill>> {
+        let each = (0..processes)
+            .flat_map(move |process| (0..steps).map(move |step| Some(Kill { process, step })));
+        std::iter::once(None).chain(each)
+    }
+
+    #[test]
+    fn two_allocations_for_one_owner_get_one_pair() {
+        let pool = pool(1, "203.0.113.50-203.0.113.53");
+        let same: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "shop");
+        for kill in kills(2, 8) {
+            let runs = explore(
+                search(kill),
+                &[same, same],
+                || checked(&[&pool]),
+                |store, outcomes, choices| {
+                    judge(store, &pool, &outcomes.iter().collect::<Vec<_>>(), choices);
+                    allocate(store, &pool, "shop").unwrap();
+                    let leases = store.leases(pool.id()).unwrap().found;
+                    let left = usize::from(kill.is_some());
+                    assert!((1..=1 + left).contains(&leases.len()), "{leases:?} ({choices:?})");
+                },
+            );
+            assert!(kill.is_some() || runs > 500, "only {runs} runs");
+        }
+    }
+
+    #[test]
+    fn two_owners_never_get_one_pair() {
+        let pool = pool(1, "203.0.113.50-203.0.113.51");
+        let shop: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "shop");
+        let bank: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "bank");
+        for kill in kills(2, 8) {
+            explore(
+                search(kill),
+                &[shop, bank],
+                || checked(&[&pool]),
+                |store, outcomes, choices| {
+                    assert!(kill.is_some() || outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+                    judge(store, &pool, &outcomes.iter().collect::<Vec<_>>(), choices);
+                    for key in ["shop", "bank"] {
+                        let after = allocate(store, &pool, key);
+                        assert!(
+                            after.is_ok(),
+                            "{key} finds a pair after a crash: {after:?} ({choices:?})"
+                        );
+                    }
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_pair_has_one_owner() {
+        let pool = pool(1, "203.0.113.50");
+        let shop: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "shop");
+        let bank: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "bank");
+        for kill in kills(2, 8) {
+            explore(
+                Search { switches: 4, kill },
+                &[shop, bank],
+                || checked(&[&pool]),
+                |store, outcomes, choices| {
+                    judge(store, &pool, &outcomes.iter().collect::<Vec<_>>(), choices);
+                    let granted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+                    let killed = usize::from(kill.is_some());
+                    assert!((1 - killed..=1).contains(&granted), "{outcomes:?} ({choices:?})");
+                    let after = ["shop", "bank"].map(|key| allocate(store, &pool, key));
+                    let served = after.iter().filter(|outcome| outcome.is_ok()).count();
+                    assert_eq!(served, 1, "{after:?} ({choices:?})");
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn an_explicit_pair_and_an_allocation_never_meet_on_it() {
+        let pool = pool(1, "203.0.113.50-203.0.113.51");
+        let shop: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "shop");
+        let bank: Body<'_, Outcome> = &|_, store| reserve(store, &pool, "bank", "203.0.113.50");
+        for kill in kills(2, 8) {
+            explore(
+                search(kill),
+                &[shop, bank],
+                || checked(&[&pool]),
+                |store, outcomes, choices| {
+                    let shop_only: Vec<_> = outcomes.iter().take(1).collect();
+                    judge(store, &pool, &shop_only, choices);
+                    if let [Ok(shop), Ok(bank)] = outcomes.as_slice() {
+                        assert_ne!(shop[0].index, bank[0].index, "({choices:?})");
+                        assert_eq!(bank[0].index.number(), 0);
+                    }
+                },
+            );
+        }
+    }
+
+    /// One process cleans a full pool while another releases an owner's lease and a third begins
+    /// anew for that owner: the case for which a lease is bound in a step of its own.
+    #[test]
+    fn a_cleaner_with_old_knowledge_deletes_no_lease_in_use() {
+        let pool = pool(1, "203.0.113.50-203.0.113.51");
+        let fresh = || {
+            let store = checked(&[&pool]);
+            allocate(&store, &pool, "shop").unwrap();
+            store
+        };
+        let release: Body<'_, Outcome> = &|_, store| {
+            let stamps = stamps();
+            for lease in store.leases(pool.id())?.found {
+                Allocator::new(store, &stamps).release(&lease, |_| Ok(false))?;
+            }
+            Ok(Vec::new())
+        };
+        let shop: Body<'_, Outcome> = &|_, store| {
+            allocate(store, &pool, "shop")?;
+            allocate(store, &pool, "shop")
+        };
+        let bank: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "bank");
+        let search = Search { switches: 3, kill: None };
+        let runs = explore(search, &[release, shop, bank], fresh, |store, outcomes, choices| {
+            // What "shop" was granted may have been released after; "bank" is never released, for
+            // the release began before or found it pending.
+            let mut owners: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+            for lease in store.leases(pool.id()).unwrap().found {
+                if lease.state == LeaseState::Bound {
+                    owners.entry(lease.index.number()).or_default().insert(lease.owner.key);
+                }
+            }
+            assert!(owners.values().all(|keys| keys.len() == 1), "{owners:?} ({choices:?})");
+            let keys: Vec<_> = owners.values().flatten().collect();
+            let unique: BTreeSet<_> = keys.iter().collect();
+            assert_eq!(
+                keys.len(),
+                unique.len(),
+                "an owner has two pairs: {owners:?} ({choices:?})"
+            );
+            assert!(outcomes[1].is_ok() || outcomes[2].is_ok(), "{outcomes:?} ({choices:?})");
+        });
+        assert!(runs > 500, "only {runs} runs");
+    }
+
+    fn attachment(process: usize) -> Attachment {
+        Attachment {
+            network: "podnet".parse().unwrap(),
+            container_id: format!("c{process}").parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        }
+    }
+
+    fn add(process: usize, store: &Gated<'_>, pools: &[&Pool], key: &str) -> Outcome {
+        let stamps = stamps();
+        let boot = BootId::try_from("boot".to_owned()).unwrap();
+        let ipam = Ipam::new((store, store), &stamps, boot, "worker-1".parse().unwrap());
+        let want = |pool| Want { pool, owner: owner(key), explicit: Pair::default() };
+        let wants: Vec<_> = pools.iter().copied().map(want).collect();
+        ipam.add(&attachment(process), None, &wants)
+    }
+
+    /// The first ADD fails on its second pool and gives back its lease of the first, which the
+    /// other ADD for the same namespace has perhaps taken over.
+    #[test]
+    fn an_add_that_fails_takes_nothing_from_one_that_succeeds() {
+        let good = pool(1, "203.0.113.50-203.0.113.51");
+        let full = pool(2, "203.0.113.60");
+        let fresh = || {
+            let store = checked(&[&good, &full]);
+            allocate(&store, &full, "bank").unwrap();
+            store
+        };
+        let fails: Body<'_, Outcome> = &|me, store| add(me, store, &[&good, &full], "shop");
+        let succeeds: Body<'_, Outcome> = &|me, store| add(me, store, &[&good], "shop");
+        for kill in kills(1, 18) {
+            let search = Search { switches: 3, kill };
+            explore(search, &[fails, succeeds], fresh, |store, outcomes, choices| {
+                assert!(outcomes[0].is_err());
+                assert!(outcomes[1].is_ok(), "{outcomes:?} ({choices:?})");
+                judge(store, &good, &outcomes.iter().skip(1).collect::<Vec<_>>(), choices);
+            });
+        }
+    }
+}
