@@ -1,12 +1,12 @@
 //! The testkit itself: the laboratory carries traffic, and each observer sees what is there and
 //! reports what should not be. Without these, a green test of the product would mean little.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use egret_tests::{
-    Checksum, Client, Families, Frame, Lab, PluginSet, Question, Snapshot, Transport,
-    assert_no_leftovers, external, link_mac, send_frame, underlay,
+    Checksum, Client, Families, Fault, Frame, Lab, PluginRun, PluginSet, Question, Snapshot,
+    Transport, assert_no_leftovers, external, link_mac, send_frame, underlay,
 };
 use egret_types::Family;
 use rstest::rstest;
@@ -42,14 +42,15 @@ fn a_family_that_the_laboratory_lacks_does_not_work(
 
 #[test]
 fn pods_of_two_nodes_reach_each_other() {
-    let mut lab = Lab::builder(Families::Dual).worker("w1").worker("w2").unchained().start();
-    let server = lab.add_pod("w1", "shop", "cart").ns().clone();
-    lab.serve(&server);
+    let lab = Lab::builder(Families::Dual).worker("w1").worker("w2").unchained().start();
+    let server = lab.add_pod("w1", "shop", "cart");
+    lab.serve(server.ns());
     let client = lab.add_pod("w2", "shop", "till");
-    let address = IpAddr::from([10, 244, 11, 2]);
     // bridge masquerades towards everything but its own subnet, so the node's address is right.
-    let seen = client.who(Question::Tcp, address).unwrap();
-    assert_eq!(seen.address, underlay(Family::V4, 12));
+    for family in Family::BOTH {
+        let seen = client.who(Question::Tcp, server.address(family)).unwrap();
+        assert_eq!(seen.address, underlay(family, 12));
+    }
 }
 
 #[test]
@@ -255,6 +256,99 @@ fn remains(tag: &str) -> Vec<String> {
         places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name == tag || name.starts_with(&format!("{tag}-"))).collect()
+}
+
+#[test]
+fn the_outside_reaches_a_pod_at_its_own_address() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    let pod = lab.add_pod("w1", "shop", "cart");
+    lab.serve(pod.ns());
+    lab.route_pods_from_outside();
+    for family in Family::BOTH {
+        for question in [Question::Tcp, Question::Udp] {
+            let seen = lab.external().who(question, pod.address(family)).unwrap();
+            assert_eq!(seen.address, lab.external_address(family));
+        }
+    }
+}
+
+#[test]
+fn a_warm_laboratory_is_the_same_after_a_pod() {
+    let lab = Lab::builder(Families::Dual).worker("w1").unchained().start();
+    lab.warm_up();
+    let before = lab.snapshot();
+    let pod = lab.add_pod("w1", "shop", "cart");
+    assert_ne!(before.changes_to(&lab.snapshot()), "");
+    pod.del().unwrap();
+    lab.assert_as_before(&before);
+}
+
+#[test]
+fn counters_are_read_by_rule() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let node = lab.node("w1").ns();
+    let rules = "table inet t { chain c { type filter hook output priority 0; \
+                 udp dport 8000 counter accept; udp dport 8001 counter drop; }; }";
+    node.program("nft").args([rules]).run().success();
+    node.who(Question::Udp, lab.external_address(Family::V4)).unwrap();
+    assert_eq!(node.counted("chain inet t c", "accept"), 1);
+    assert_eq!(node.counted("table inet t", "drop"), 0);
+}
+
+#[test]
+fn a_process_without_capabilities_cannot_send_raw_frames_but_can_send_datagrams() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let node = lab.node("w1").ns();
+    let probe = env!("CARGO_BIN_EXE_egret-probe");
+    let fields = "--src-mac 02:00:00:00:00:01 --dst-mac 02:00:00:00:00:02 --src 192.0.2.1 \
+                  --dst 192.0.2.2 --payload inside";
+    let run = |words: &str| node.unprivileged(probe).args(words.split_whitespace()).run();
+    let refused = run(&format!("frame ext0 {fields}")).exits(1);
+    assert!(refused.stderr.contains("not permitted"), "{refused}");
+    let capture = lab.external().capture("eth0", "udp port 7790");
+    run(&format!("vxlan 203.0.113.10 {fields}")).success();
+    let outer = capture.wait_for("the datagram", |packet| packet.destination_port == Some(7790));
+    assert_eq!(outer.inner().unwrap().payload, b"inside");
+}
+
+/// host-local, executed without a runtime, with its state in the laboratory's directory.
+fn host_local(lab: &Lab, operation: &str) -> PluginRun {
+    let node = lab.node("w1");
+    let config = serde_json::json!({
+        "cniVersion": "1.0.0", "name": lab.network(), "type": "host-local",
+        "ipam": { "type": "host-local", "dataDir": node.host_local_dir(),
+                  "ranges": [[{ "subnet": "10.9.0.0/24" }]] }
+    });
+    PluginRun::new(PluginSet::Newest.directory().join("host-local"), operation)
+        .variable("CNI_CONTAINERID", "c1")
+        .variable("CNI_NETNS", &node.ns().path().display().to_string())
+        .variable("CNI_IFNAME", "eth0")
+        .variable("CNI_PATH", &node.cni_path())
+        .config(&config)
+}
+
+#[test]
+fn a_plugin_is_executed_as_a_runtime_does() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let result = host_local(&lab, "ADD").run().result();
+    assert_eq!(result["ips"][0]["address"], "10.9.0.2/24");
+    let (code, sentence) = host_local(&lab, "ADD").without("CNI_IFNAME").run().error();
+    assert_eq!(code, 4, "{sentence}");
+    assert!(sentence.contains("CNI_IFNAME"), "{sentence}");
+}
+
+#[test]
+fn a_fault_happens_at_the_call_that_was_named() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let full = host_local(&lab, "ADD").fault(Fault::Error("ENOSPC"), "mkdirat", 1).run();
+    assert!(full.interrupted);
+    let (_, sentence) = full.error();
+    assert!(sentence.contains("no space left"), "{sentence}");
+    let killed = host_local(&lab, "ADD").fault(Fault::Kill, "mkdirat", 1).run();
+    assert_eq!((killed.interrupted, killed.finished.code()), (true, None));
+    let spared = host_local(&lab, "ADD").fault(Fault::Kill, "mkdirat", 99).run();
+    assert!(!spared.interrupted);
+    spared.result();
 }
 
 #[test]

@@ -46,6 +46,13 @@ pub(crate) fn chain(list: &mut Value, plugin: Value) {
     list["plugins"].as_array_mut().expect("a list has plugins").push(plugin);
 }
 
+/// The list as it was before ours was chained.
+pub(crate) fn without_ours(mut list: Value) -> Value {
+    let plugins = list["plugins"].as_array_mut().expect("a list has plugins");
+    plugins.retain(|plugin| plugin["type"] != "egret");
+    list
+}
+
 /// Our plugin's object in a list.
 pub(crate) fn our_object(list: &mut Value) -> &mut Value {
     let plugins = list["plugins"].as_array_mut().expect("a list has plugins");

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use egret_types::Family;
@@ -72,7 +73,7 @@ pub struct Lab {
     external: Ns,
     far: Option<Ns>,
     // Killed before the namespaces go: `Drop` of the laboratory empties it first.
-    servers: Vec<Running>,
+    servers: Mutex<Vec<Running>>,
 }
 
 impl Lab {
@@ -101,7 +102,7 @@ impl Lab {
             nodes: Vec::new(),
             external: Ns::named(format!("{tag}-ext")),
             far: wanted.far.then(|| Ns::named(format!("{tag}-far"))),
-            servers: Vec::new(),
+            servers: Mutex::default(),
             tag,
         };
         let switch = lab.namespace("sw");
@@ -149,8 +150,9 @@ impl Lab {
     }
 
     /// Starts an echo server in a namespace and waits until it can be asked.
-    pub fn serve(&mut self, namespace: &Ns) {
-        self.servers.push(start_echo(namespace));
+    pub fn serve(&self, namespace: &Ns) {
+        let server = start_echo(namespace);
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
     }
 
     /// Its families.
@@ -210,6 +212,21 @@ impl Lab {
         added.unwrap_or_else(|failure| panic!("ADD of {namespace}/{name} on {node}: {failure}"))
     }
 
+    /// Lets the host outside reach pods at their own addresses, through their nodes.
+    pub fn route_pods_from_outside(&self) {
+        wiring::route_pods(&self.external, &self.nodes, self.families);
+    }
+
+    /// Starts and ends an unselected pod on every node, so that what the main plugin makes once and
+    /// keeps (its bridge, its chains) is there before a [`Lab::snapshot`].
+    pub fn warm_up(&self) {
+        for node in &self.nodes {
+            let pod = self.add_pod(node.name(), "warm-up", node.name());
+            pod.del().unwrap_or_else(|failure| panic!("DEL on {}: {failure}", node.name()));
+            pod.destroy_namespace();
+        }
+    }
+
     /// All that the nodes hold, their files, the machine, and which namespaces exist.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::of_machine();
@@ -242,7 +259,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.servers.clear();
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         reaper::remove(&self.tag);
     }
 }

@@ -62,6 +62,25 @@ impl Ns {
         Program::new(program).within(self)
     }
 
+    /// A program, to be run inside by a user without any capability.
+    pub fn unprivileged(&self, program: impl AsRef<std::ffi::OsStr>) -> Program {
+        let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs"];
+        self.program("setpriv").args(nobody).args(["--bounding-set", "-all"]).args([program])
+    }
+
+    /// Packets counted by nft rules: of an object as `nft list` takes it (`table inet egret`, `chain
+    /// netdev egret pod`), the rules whose text contains `text`.
+    pub fn counted(&self, object: &str, text: &str) -> u64 {
+        let words = ["list"].into_iter().chain(object.split_whitespace());
+        let listing = self.program("nft").args(words).run().success();
+        let lines = listing.lines().filter(|line| line.contains(text));
+        lines
+            .filter_map(|line| {
+                line.split("packets ").nth(1)?.split(' ').next()?.parse::<u64>().ok()
+            })
+            .sum()
+    }
+
     /// Runs a command line (split at blanks) inside and waits for its end.
     pub fn exec(&self, line: &str) -> Finished {
         let mut words = line.split_whitespace();

@@ -150,6 +150,16 @@ impl Node {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
+    /// A directory with the same list without our plugin, for what a runtime has done before it.
+    pub(crate) fn write_main_list(&self) -> PathBuf {
+        let directory = reaper::directory(&self.network).join(format!("main-{}", self.name));
+        std::fs::create_dir_all(&directory)
+            .unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+        let list = conflist::without_ours(self.conflist());
+        self.write(&directory.join("10-main.conflist"), &list.to_string());
+        directory
+    }
+
     /// Changes a key of our plugin's configuration.
     pub fn set_key(&self, key: &str, value: impl Into<Value>) {
         self.edit_conflist(|list| conflist::our_object(list)[key] = value.into());

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::{Finished, Node, Ns, Pod, Program, conflist};
+use crate::fault::{self, Injection};
+use crate::{Fault, Finished, Node, Ns, Pod, Program, conflist};
 
 /// A plugin that is about to be executed.
 pub struct PluginRun {
@@ -13,6 +14,7 @@ pub struct PluginRun {
     namespace: Option<Ns>,
     variables: Vec<(&'static str, String)>,
     input: String,
+    injection: Option<Injection>,
 }
 
 impl PluginRun {
@@ -23,6 +25,7 @@ impl PluginRun {
             namespace: None,
             variables: vec![("CNI_COMMAND", operation.to_owned())],
             input: String::new(),
+            injection: None,
         }
     }
 
@@ -75,9 +78,21 @@ impl PluginRun {
         self
     }
 
+    /// Lets a fault happen at the n-th call (from 1) of a system call.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault, call: &'static str, number: u32) -> Self {
+        self.injection = Some(Injection { fault, call, number });
+        self
+    }
+
     /// Executes it.
     pub fn run(self) -> PluginOutcome {
-        let mut program = Program::new(self.program).clean_environment().input(self.input);
+        let log = fault::log_file();
+        let program = match &self.injection {
+            None => Program::new(&self.program),
+            Some(injection) => injection.wrap(&self.program, &log),
+        };
+        let mut program = program.clean_environment().input(self.input);
         program = program.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         for (name, value) in self.variables {
             program = program.env(name, value);
@@ -85,7 +100,10 @@ impl PluginRun {
         if let Some(namespace) = self.namespace {
             program = program.within(&namespace);
         }
-        PluginOutcome { finished: program.run() }
+        let finished = program.run();
+        let interrupted = Injection::happened(&log);
+        std::fs::remove_file(&log).ok();
+        PluginOutcome { finished, interrupted }
     }
 }
 
@@ -106,6 +124,8 @@ fn derived_config(node: &Node, previous: Option<&Value>) -> Value {
 pub struct PluginOutcome {
     /// The process.
     pub finished: Finished,
+    /// Whether the fault that was asked for happened; if not, there was no such call any more.
+    pub interrupted: bool,
 }
 
 impl PluginOutcome {

@@ -144,6 +144,15 @@ impl Pod<'_> {
         Ok(&self.result)
     }
 
+    /// ADD of the plugins that stand before ours, and nothing more: ours can then be executed by
+    /// [`crate::PluginRun::for_pod`] with this result as the previous one.
+    pub fn add_before_ours(&mut self) -> Result<&Value, CniFailure> {
+        let directory = self.spec.node.write_main_list();
+        let finished = outcome(self.cnitool("add").env("NETCONFPATH", directory).run())?;
+        self.result = finished.json();
+        Ok(&self.result)
+    }
+
     /// DEL.
     pub fn del(&self) -> Result<(), CniFailure> {
         outcome(self.cnitool("del").run()).map(drop)

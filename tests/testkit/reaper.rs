@@ -30,17 +30,19 @@ pub(crate) fn directory(tag: &str) -> PathBuf {
 /// Once in a process, before its first laboratory: removes what killed tests left.
 pub(crate) fn remove_orphans() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let places = [PathBuf::from(DIRECTORY), std::env::temp_dir(), PathBuf::from(CNI_CACHE)];
-        let tags: BTreeSet<String> = places
-            .iter()
-            .flat_map(|place| names(place))
-            .filter_map(|name| orphan(&name).map(str::to_owned))
-            .collect();
-        for tag in &tags {
-            remove(tag);
-        }
-    });
+    ONCE.call_once(sweep);
+}
+
+fn sweep() {
+    let places = [PathBuf::from(DIRECTORY), std::env::temp_dir(), PathBuf::from(CNI_CACHE)];
+    let tags: BTreeSet<String> = places
+        .iter()
+        .flat_map(|place| names(place))
+        .filter_map(|name| orphan(&name).map(str::to_owned))
+        .collect();
+    for tag in &tags {
+        remove(tag);
+    }
 }
 
 /// The tag in a name, if its process is gone.
@@ -67,6 +69,11 @@ pub(crate) fn remove(tag: &str) {
     for name in names(Path::new(CNI_CACHE)) {
         if name == tag || name.starts_with(&mine) {
             std::fs::remove_file(Path::new(CNI_CACHE).join(name)).ok();
+        }
+    }
+    for name in names(&std::env::temp_dir()) {
+        if name.starts_with(&mine) {
+            std::fs::remove_file(std::env::temp_dir().join(name)).ok();
         }
     }
     std::fs::remove_dir_all(directory(tag)).ok();
@@ -97,6 +104,19 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_test_left_goes_with_its_processes() {
+        let tag = "egt-4194999-7";
+        let namespace = crate::Ns::create(format!("{tag}-w1"));
+        std::fs::create_dir_all(directory(tag)).unwrap();
+        let mut sleeper = namespace.program("sleep").args(["1000"]).start();
+        let mut output = sleeper.output();
+        sweep();
+        assert!(!namespace.exists() && !directory(tag).exists());
+        // The output of a process ends with the process.
+        assert_eq!(std::io::Read::read_to_end(&mut output, &mut Vec::new()).unwrap(), 0);
+    }
 
     #[test]
     fn a_name_of_a_living_process_is_no_orphan() {

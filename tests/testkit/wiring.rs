@@ -110,6 +110,18 @@ pub(crate) fn make_node(node: &Node, switch: &Ns, families: Families) {
     forward(namespace, families);
 }
 
+/// The way from the outside to the pods of each node.
+pub(crate) fn route_pods(external_host: &Ns, nodes: &[Node], families: Families) {
+    let mut lines = String::new();
+    for node in nodes {
+        for family in families.list() {
+            let network = pod_network(*family, node.host());
+            writeln!(lines, "route add {network} via {}", external(*family, node.host())).ok();
+        }
+    }
+    external_host.ip(&lines);
+}
+
 /// Each node reaches the pods of the others over the underlay, as a flat cluster network does it.
 pub(crate) fn join_pod_networks(nodes: &[Node], families: Families) {
     for node in nodes {
