@@ -7,7 +7,7 @@ mod tests {
         path::{Path, PathBuf},
     };
 
-    use egret_resources::{Guard, Resources, SourceFile, explicit_pairs, parse};
+    use egret_resources::{Guard, LocalConfig, Resources, SourceFile, explicit_pairs, parse};
 
     fn conf() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf")
@@ -86,6 +86,20 @@ mod tests {
             let shown = text.lines().any(|line| line.trim_start().starts_with(&format!("{key}:")));
             assert!(shown, "{key} is in no file of conf/resources");
         }
+    }
+
+    #[test]
+    fn the_network_configuration_list_of_conf_ends_with_a_plain_egret() {
+        let text = fs::read_to_string(conf().join("10-egret.conflist")).unwrap();
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(list["cniVersion"], "1.0.0", "1.1.0 fails on containerd 1.6 and 1.7");
+        let types: Vec<_> =
+            list["plugins"].as_array().unwrap().iter().map(|p| &p["type"]).collect();
+        assert_eq!(types, ["bridge", "egret"]);
+        let egret = &list["plugins"][1];
+        assert_eq!(egret["ipam"]["type"], "egret-ipam");
+        let own: LocalConfig = serde_json::from_value(egret.clone()).unwrap();
+        assert_eq!(own, LocalConfig::default());
     }
 
     #[test]
