@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use egret_tests::resources;
 use egret_tests::{
     Checksum, Client, Families, Fault, Frame, Lab, PluginRun, PluginSet, Question, Snapshot,
     Transport, assert_no_leftovers, external, link_mac, send_frame, underlay,
@@ -349,6 +350,29 @@ fn a_fault_happens_at_the_call_that_was_named() {
     let spared = host_local(&lab, "ADD").fault(Fault::Kill, "mkdirat", 99).run();
     assert!(!spared.interrupted);
     spared.result();
+}
+
+#[rstest]
+fn the_resources_that_a_laboratory_writes_are_valid(
+    #[values(Families::V4, Families::V6, Families::Dual)] families: Families,
+) {
+    let lab = Lab::builder(families).worker("w1").worker("w2").gateway("g1").gateway("g2").start();
+    let pinned = resources::egress_pair(3, families);
+    let mut text = resources::policy("shop", "partners", "tenants", &pinned);
+    text += &resources::cluster_policy("others", &["billing"], "second", "");
+    text += &resources::pool("second", 2, families, "");
+    lab.write_resources("20-policies.yaml", &text);
+    let directory = std::fs::read_dir(lab.node("w2").resources_dir()).unwrap();
+    let files: Vec<_> = directory
+        .map(|entry| entry.unwrap().path())
+        .map(|path| egret_resources::SourceFile {
+            name: path.display().to_string(),
+            text: std::fs::read_to_string(path).unwrap(),
+        })
+        .collect();
+    assert_eq!(files.len(), 2);
+    let problems = egret_resources::parse(&files).err();
+    assert!(problems.is_none(), "{problems:#?}");
 }
 
 #[test]

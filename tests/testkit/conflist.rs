@@ -33,7 +33,7 @@ pub(crate) fn main_plugin(node: &Node) -> Value {
 /// Our plugin, with this node's directories in place of the machine's.
 pub(crate) fn ours(node: &Node) -> Value {
     json!({
-        "type": "egret", "capabilities": { "io.kubernetes.cri.pod-annotations": true },
+        "type": "egret",
         "resourcesDir": node.resources_dir(), "stateDir": node.state_dir(),
         "runDir": node.run_dir(), "confDir": node.conf_dir(), "netns": node.egress_ns().path(),
         "nodeName": node.name(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use egret_types::Family;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use crate::{Finished, Lab, Node, Ns, Program, location, wiring};
@@ -17,7 +17,6 @@ pub struct PodSpec<'lab> {
     name: String,
     link: String,
     args: Vec<(String, String)>,
-    annotations: Vec<(String, String)>,
     sysctls: Vec<(String, String)>,
 }
 
@@ -35,7 +34,6 @@ impl<'lab> PodSpec<'lab> {
             name: name.to_owned(),
             link: "eth0".to_owned(),
             args: args.map(|(key, value)| (key.to_owned(), value)).into(),
-            annotations: Vec::new(),
             sysctls: Vec::new(),
         }
     }
@@ -58,13 +56,6 @@ impl<'lab> PodSpec<'lab> {
     #[must_use]
     pub fn without_arguments(mut self) -> Self {
         self.args.clear();
-        self
-    }
-
-    /// An annotation, given through the capability `io.kubernetes.cri.pod-annotations`.
-    #[must_use]
-    pub fn annotation(mut self, key: &str, value: &str) -> Self {
-        self.annotations.push((key.to_owned(), value.to_owned()));
         self
     }
 
@@ -191,24 +182,14 @@ impl Pod<'_> {
     /// cnitool with an operation for this pod, to be run.
     pub fn cnitool(&self, operation: &str) -> Program {
         let node = self.spec.node;
-        let program = node
-            .ns()
+        node.ns()
             .program(location::cnitool())
             .args([operation, node.network()])
             .args([self.namespace.path()])
             .env("CNI_PATH", node.cni_path())
             .env("NETCONFPATH", node.conf_dir())
             .env("CNI_ARGS", self.cni_args())
-            .env("CNI_IFNAME", &self.spec.link);
-        if self.spec.annotations.is_empty() {
-            return program;
-        }
-        let annotations: serde_json::Map<String, Value> =
-            self.spec.annotations.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-        program.env(
-            "CAP_ARGS",
-            json!({ "io.kubernetes.cri.pod-annotations": annotations }).to_string(),
-        )
+            .env("CNI_IFNAME", &self.spec.link)
     }
 }
 
