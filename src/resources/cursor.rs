@@ -14,18 +14,19 @@ use crate::{
     problem::Problems,
 };
 
-/// A value of a document and the way to it.
-#[derive(Debug, Clone)]
+/// A value of a document. The way to it is looked for when a problem needs it: most documents have
+/// none, and an ADD reads them all.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Cursor<'a> {
     file: &'a str,
+    root: &'a Node<'a>,
     node: &'a Node<'a>,
-    path: String,
 }
 
 impl<'a> Cursor<'a> {
     /// A document as a whole.
     pub(crate) fn root(file: &'a str, node: &'a Node<'a>) -> Self {
-        Self { file, node, path: String::new() }
+        Self { file, root: node, node }
     }
 
     /// What the contract does not allow.
@@ -44,7 +45,7 @@ impl<'a> Cursor<'a> {
             file: self.file.to_owned(),
             line: at.line,
             column: at.column,
-            path: self.path.clone(),
+            path: path(self.root, self.node),
             message,
             kind,
         }
@@ -111,14 +112,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(crate) fn items(&self, expected: &str) -> Result<Vec<Cursor<'a>>, Problem> {
+    pub(crate) fn items(&self, expected: &str) -> Result<Items<'a>, Problem> {
         let Content::List(nodes) = &self.node.content else { return Err(self.wanted(expected)) };
-        let item = |(index, node)| Cursor {
-            file: self.file,
-            node,
-            path: format!("{}[{index}]", self.path),
-        };
-        Ok(nodes.iter().enumerate().map(item).collect())
+        Ok(Items { list: *self, nodes: nodes.iter() })
     }
 
     /// A list of which each item is read by itself, so that one bad item hides no other.
@@ -128,8 +124,8 @@ impl<'a> Cursor<'a> {
         problems: &mut Problems,
         read: impl Fn(&Cursor<'a>) -> Result<T, Problem>,
     ) -> Vec<T> {
-        let items = problems.keep(self.items(expected)).unwrap_or_default();
-        items.iter().filter_map(|item| problems.keep(read(item))).collect()
+        let items = problems.keep(self.items(expected));
+        items.into_iter().flatten().filter_map(|item| problems.keep(read(&item))).collect()
     }
 
     fn entries(&self) -> Option<&'a [Entry<'a>]> {
@@ -139,32 +135,75 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn below(&self, entry: &'a Entry<'a>) -> Cursor<'a> {
-        let path = if self.path.is_empty() {
-            entry.key.to_string()
-        } else {
-            format!("{}.{}", self.path, entry.key)
-        };
-        Cursor { file: self.file, node: &entry.value, path }
+    fn at_node(&self, node: &'a Node<'a>) -> Cursor<'a> {
+        Cursor { node, ..*self }
     }
 
     /// A key of a mapping, whatever else the mapping holds.
     pub(crate) fn get(&self, key: &str) -> Option<Cursor<'a>> {
         let entry = self.entries()?.iter().find(|entry| entry.key == key)?;
-        Some(self.below(entry))
+        Some(self.at_node(&entry.value))
     }
 
     /// The value at the end of a way of keys; as far along it as the document goes.
     pub(crate) fn along(&self, keys: &[&str]) -> Cursor<'a> {
-        keys.iter().try_fold(self.clone(), |at, key| at.get(key).ok_or(at)).unwrap_or_else(|at| at)
+        keys.iter().try_fold(*self, |at, key| at.get(key).ok_or(at)).unwrap_or_else(|at| at)
     }
 
-    /// The `index`th item of the list at a key.
+    /// The `index`th item of the list at the end of a way of keys.
     pub(crate) fn item(&self, keys: &[&str], index: usize) -> Cursor<'a> {
         let list = self.along(keys);
-        let items = list.items("a list").unwrap_or_default();
-        items.into_iter().nth(index).unwrap_or(list)
+        list.items("a list").ok().and_then(|mut items| items.nth(index)).unwrap_or(list)
     }
+}
+
+/// The items of a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Items<'a> {
+    list: Cursor<'a>,
+    nodes: std::slice::Iter<'a, Node<'a>>,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Cursor<'a>;
+    fn next(&mut self) -> Option<Cursor<'a>> {
+        self.nodes.next().map(|node| self.list.at_node(node))
+    }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.nodes.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
+
+/// The way from a document to one of its values, `spec.members[1]`.
+fn path(root: &Node<'_>, target: &Node<'_>) -> String {
+    let mut steps = Vec::new();
+    search(root, target, &mut steps);
+    steps.reverse();
+    steps.concat().trim_start_matches('.').to_owned()
+}
+
+/// Puts the steps to `target` on the list, the last one first. Depth is limited where documents are
+/// parsed.
+fn search(from: &Node<'_>, target: &Node<'_>, steps: &mut Vec<String>) -> bool {
+    if std::ptr::eq(from, target) {
+        return true;
+    }
+    let step = match &from.content {
+        Content::Mapping(entries) => entries
+            .iter()
+            .find(|entry| search(&entry.value, target, steps))
+            .map(|entry| format!(".{}", entry.key)),
+        Content::List(items) => items
+            .iter()
+            .position(|item| search(item, target, steps))
+            .map(|index| format!("[{index}]")),
+        _ => None,
+    };
+    let found = step.is_some();
+    steps.extend(step);
+    found
 }
 
 /// The keys of one mapping: what this version honours, and what the contract knows besides.
@@ -228,7 +267,7 @@ fn refuse_entry(
     keys: &Keys,
 ) -> Option<Problem> {
     let key = &*entry.key;
-    let at = at.below(entry);
+    let at = at.at_node(&entry.value);
     let malformed = |message| Some(at.located(entry.at, ProblemKind::Malformed, message));
     if let Some(earlier) = earlier {
         return malformed(format!(

@@ -47,11 +47,11 @@ pub(crate) fn read(
 
 fn read_members(at: &Cursor<'_>, problems: &mut Problems) -> Option<Vec<NodeName>> {
     let items = problems.keep(at.items("a list of EgressNode names"))?;
-    if items.is_empty() {
+    if items.len() == 0 {
         problems.add(at.problem("the list is empty; a gateway needs at least one member"));
     }
     let mut members: Vec<NodeName> = Vec::new();
-    for item in &items {
+    for item in items {
         let Some(name) = problems.keep(item.parse("the name of an EgressNode")) else { continue };
         if members.contains(&name) {
             problems.add(item.problem(format!("{:?} stands twice in the list", name.as_str())));

@@ -99,7 +99,7 @@ struct Vtep {
 fn read_vtep(at: &Cursor<'_>, problems: &mut Problems) -> Option<Vtep> {
     const EXPECTED: &str = "a list of one or two addresses";
     let items = problems.keep(at.items(EXPECTED))?;
-    if items.is_empty() {
+    if items.len() == 0 {
         problems.add(at.problem(format!("the list is empty; wanted {EXPECTED}")));
     }
     let mut first = None;

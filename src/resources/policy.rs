@@ -136,7 +136,7 @@ fn read_destinations(spec: &Fields<'_>, problems: &mut Problems) -> Option<Vec<P
 }
 
 fn refuse_empty(at: &Cursor<'_>, what: &str, problems: &mut Problems) {
-    if at.items("a list").is_ok_and(|items| items.is_empty()) {
+    if at.items("a list").is_ok_and(|items| items.len() == 0) {
         problems.add(at.problem(format!("the list is empty; {what}")));
     }
 }

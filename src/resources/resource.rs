@@ -70,7 +70,7 @@ impl<'a> Drafts<'a> {
     /// Reads one document into the list of its kind.
     pub(crate) fn read(&mut self, document: Cursor<'a>, problems: &mut Problems) {
         let Some(kind) = problems.keep(read_kind(&document)) else { return };
-        let Some(fields) = Fields::open(document.clone(), &DOCUMENT, problems) else { return };
+        let Some(fields) = Fields::open(document, &DOCUMENT, problems) else { return };
         let keys = if kind == Kind::Policy { &NAMESPACED } else { &METADATA };
         let metadata = fields
             .required("metadata", "it holds the name", problems)
@@ -109,7 +109,7 @@ impl<'a> Drafts<'a> {
         spec: Cursor<'a>,
         problems: &mut Problems,
     ) -> Option<()> {
-        let document = head.document.clone();
+        let document = head.document;
         match head.kind {
             Kind::Cluster => {
                 problems.keep(head.require_default());
