@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use egret_resources::Resources;
-use egret_types::{LinkName, NodeName, Prefix};
+use egret_resources::{EgressPolicy, Resources};
+use egret_types::{Family, LinkName, NodeName, Prefix};
 use serde_json::Value;
 
 /// A network of the cluster.
@@ -62,6 +62,25 @@ pub fn cluster_networks(resources: &Resources, evidence: &Evidence) -> Vec<Clust
         all.extend(evidence.0.iter().cloned());
     }
     all
+}
+
+/// The first of these policies that could reach a service network nobody has named: one without
+/// destinations, or with one wider than /8 (IPv6: /16), while `serviceCIDRs` is not set.
+pub fn may_capture_services<'a>(
+    resources: &Resources,
+    policies: &[&'a EgressPolicy],
+) -> Option<&'a EgressPolicy> {
+    let wide = |prefix: &Prefix| match prefix.family() {
+        Family::V4 => prefix.length() < 8,
+        Family::V6 => prefix.length() < 16,
+    };
+    let captures = |policy: &&EgressPolicy| {
+        policy.destinations.as_ref().is_none_or(|all| all.iter().any(wide))
+    };
+    match resources.cluster.service_cidrs {
+        Some(_) => None,
+        None => policies.iter().copied().find(captures),
+    }
 }
 
 /// Addresses that no router forwards (RFC 6890): this network, loopback, link-local, multicast,

@@ -8,6 +8,7 @@ pub mod desired;
 pub mod kernel;
 pub mod nft;
 pub mod object;
+pub mod obsolete;
 pub mod record;
 pub mod selection;
 pub mod topology;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use egret_resources::{EgressNode, Resources};
 use egret_types::{Family, Invalid, Mtu, NodeName, PoolName, Prefix, ours};
 
-use crate::desired::{NodeFacts, Peer, tunnel_guard};
+use crate::desired::{NodeFacts, Peer, egret_namespace, space, tunnel_guard, tunnel_link};
 use crate::object::Placed;
 
 /// The cluster as seen from one node.
@@ -104,6 +104,11 @@ impl<'a> Topology<'a> {
         };
         let (id, vtep) = (self.own.id, self.vtep()?);
         Ok(NodeFacts { id, vtep, vni: tunnel.vni, port: tunnel.port, mtu })
+    }
+
+    /// What both roles stand on, without the guard, which comes before it.
+    pub fn foundation(&self, facts: &NodeFacts) -> Vec<Placed> {
+        vec![egret_namespace(), tunnel_link(facts), space(facts.id)]
     }
 
     /// The tunnel guard of this node.

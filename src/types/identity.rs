@@ -109,6 +109,9 @@ impl std::fmt::Display for Identity {
 pub struct NodeId(u16);
 
 impl NodeId {
+    /// The lowest.
+    pub const MIN: NodeId = NodeId(1);
+
     /// The number.
     pub fn number(self) -> u16 {
         self.0

@@ -73,7 +73,7 @@ pub struct Mtu(u32);
 
 impl Mtu {
     /// The smallest MTU over which IPv6 works.
-    pub const MIN: u32 = 1280;
+    pub const MIN: Mtu = Mtu(1280);
 
     /// In bytes.
     pub fn bytes(self) -> u32 {
@@ -84,7 +84,7 @@ impl Mtu {
 impl TryFrom<u32> for Mtu {
     type Error = Invalid;
     fn try_from(bytes: u32) -> Result<Self, Invalid> {
-        if (Self::MIN..=65535).contains(&bytes) {
+        if (Self::MIN.0..=65535).contains(&bytes) {
             Ok(Self(bytes))
         } else {
             Err(Invalid::new(bytes.to_string(), "an MTU of 1280 to 65535 bytes (IPv6 needs 1280)"))

@@ -62,7 +62,8 @@ pub struct OwnedPair {
     pub pair: DualStack<IpAddr>,
 }
 
-pub(super) fn uplink_name() -> LinkName {
+/// The link to the outside in the egret namespace.
+pub fn uplink_name() -> LinkName {
     ours::link(ours::UPLINK)
 }
 

@@ -5,15 +5,17 @@ mod attachment;
 mod gateway;
 mod gateway_nft;
 mod guard;
+mod removal;
 mod steering;
 mod tunnel;
 mod worker;
 
 pub use attachment::{Names, PodFacts, pod_filter, pod_link, pod_steering};
-pub use gateway::{GatewayFacts, OwnedPair, Peer, UplinkFacts, gateway};
+pub use gateway::{GatewayFacts, OwnedPair, Peer, UplinkFacts, gateway, uplink_name};
 pub use guard::tunnel_guard;
+pub use removal::{shared_by_name, worker_by_name};
 pub use steering::reverse_path;
-pub use tunnel::{NodeFacts, egret_namespace, identity_fdb, space, tunnel_link};
+pub use tunnel::{NodeFacts, egret_namespace, identities_of, identity_fdb, space, tunnel_link};
 pub use worker::worker;
 
 use crate::nft::{

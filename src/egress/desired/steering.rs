@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use egret_types::{Family, Prefix, ours};
+use egret_types::{Family, LinkName, Prefix, ours};
 
 use super::attachment::PodFacts;
 use super::{Policy, base, link_is};
@@ -56,29 +56,29 @@ fn own_link(pod: &PodFacts) -> Vec<Sysctl> {
 /// answered there, strict reverse path filtering or not.
 ///
 /// `current` reads a parameter; `links` are the links of the namespace, without `egr0`.
-pub fn reverse_path(links: &[String], current: impl Fn(&str) -> Option<String>) -> Vec<Sysctl> {
-    let rp = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
-    let number = |path: &str| current(path).and_then(|v| v.trim().parse::<u8>().ok()).unwrap_or(0);
-    let all = number(&rp("all"));
-    let mut changes = Vec::new();
-    let mut change = |path: String, value: u8| {
-        if let Some(was) = current(&path).map(|v| v.trim().to_owned())
-            && was != value.to_string()
-        {
-            changes.push(Sysctl { path, value: value.to_string(), was: Some(was) });
-        }
-    };
+pub fn reverse_path(
+    links: &[LinkName],
+    current: &mut dyn FnMut(&str) -> Option<String>,
+) -> Vec<Sysctl> {
+    let path = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
+    let mut filter = |link: &str| -> Option<u8> { current(&path(link))?.trim().parse().ok() };
+    let all = filter("all").unwrap_or(0);
     // The kernel uses the larger of `all` and the link's own: give every other link what `all`
     // gave it, then take `all` away. `default` is for links that come later.
-    for link in links.iter().map(String::as_str).chain(["default"]) {
-        change(rp(link), all.max(number(&rp(link))));
-    }
-    change(rp("all"), 0);
+    let links = links.iter().map(LinkName::as_str).chain(["default"]);
+    let mut wanted: Vec<(String, u8)> =
+        links.map(|link| (path(link), all.max(filter(link).unwrap_or(0)))).collect();
+    wanted.push((path("all"), 0));
     // Reverse path checks and answers made by the kernel must see the mark of inbound connections.
-    change("net/ipv4/conf/all/src_valid_mark".into(), 1);
-    change("net/ipv4/fwmark_reflect".into(), 1);
-    change("net/ipv6/fwmark_reflect".into(), 1);
-    changes
+    wanted.push(("net/ipv4/conf/all/src_valid_mark".into(), 1));
+    wanted.push(("net/ipv4/fwmark_reflect".into(), 1));
+    wanted.push(("net/ipv6/fwmark_reflect".into(), 1));
+    let change = |(path, value): (String, u8)| {
+        let was = current(&path)?.trim().to_owned();
+        let value = value.to_string();
+        (was != value).then_some(Sysctl { path, value, was: Some(was) })
+    };
+    wanted.into_iter().filter_map(change).collect()
 }
 
 /// One bit of the connection remembers that it came in on the primary link, and sends the answers
@@ -161,4 +161,40 @@ fn routes(pod: &PodFacts, family: Family) -> Vec<Route> {
         routes.push(route(Prefix::all(family), RouteAction::Unreachable, ours::METRIC_LAST));
     }
     routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn every_other_link_keeps_the_filter_that_all_gave_it() {
+        let path = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
+        let now: HashMap<String, &str> = [
+            (path("all"), "1\n"),
+            (path("default"), "0\n"),
+            (path("eth0"), "2\n"),
+            (path("lo"), "0\n"),
+            ("net/ipv4/conf/all/src_valid_mark".into(), "0\n"),
+            ("net/ipv4/fwmark_reflect".into(), "1\n"),
+        ]
+        .into();
+        let links = ["eth0", "lo"].map(ours::link);
+        let changes = reverse_path(&links, &mut |p| now.get(p).map(|v| (*v).to_owned()));
+        let texts: Vec<String> = changes
+            .iter()
+            .map(|s| format!("{}: {} -> {}", s.path, s.was.as_deref().unwrap_or("?"), s.value))
+            .collect();
+        // eth0 is stricter than all; the IPv6 parameter is absent where IPv6 is.
+        assert_eq!(
+            texts,
+            [
+                "net/ipv4/conf/lo/rp_filter: 0 -> 1",
+                "net/ipv4/conf/default/rp_filter: 0 -> 1",
+                "net/ipv4/conf/all/rp_filter: 1 -> 0",
+                "net/ipv4/conf/all/src_valid_mark: 0 -> 1",
+            ]
+        );
+    }
 }

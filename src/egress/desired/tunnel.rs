@@ -82,3 +82,11 @@ pub fn identity_fdb(identity: Identity, gateway: IpAddr) -> Placed {
     let fdb = Fdb { link: tunnel_name(), mac: identity.mac(), vtep: gateway };
     Placed { place: Place::Egret, object: Object::Fdb(fdb) }
 }
+
+/// The entries of these that belong to the worker side: those of identities. The gateway side has
+/// those of nodes.
+pub fn identities_of(entries: Vec<Fdb>) -> Vec<Placed> {
+    let identity = |entry: &Fdb| entry.mac.0.starts_with(&ours::IDENTITY_MAC_PREFIX);
+    let placed = |entry| Placed { place: Place::Egret, object: Object::Fdb(entry) };
+    entries.into_iter().filter(identity).map(placed).collect()
+}
