@@ -7,7 +7,8 @@ use std::time::Duration;
 use egret_tests::resources;
 use egret_tests::{
     Checksum, Client, Families, Fault, Frame, Lab, PluginRun, PluginSet, Question, Snapshot,
-    Transport, assert_no_leftovers, external, link_mac, send_frame, underlay,
+    Transport, assert_no_leftovers, at_each_changing_call, external, link_mac, send_frame,
+    underlay,
 };
 use egret_types::Family;
 use rstest::rstest;
@@ -350,6 +351,20 @@ fn a_fault_happens_at_the_call_that_was_named() {
     let spared = host_local(&lab, "ADD").fault(Fault::Kill, "mkdirat", 99).run();
     assert!(!spared.interrupted);
     spared.result();
+}
+
+#[test]
+fn a_plugin_is_interrupted_at_each_of_its_changing_calls() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let faults = at_each_changing_call(|call, number| {
+        let outcome = host_local(&lab, "ADD").fault(Fault::Kill, call, number).run();
+        assert_ne!(outcome.finished.succeeded(), outcome.interrupted, "{call} {number}");
+        host_local(&lab, "DEL").run();
+        outcome.interrupted
+    });
+    assert!(faults > 5, "host-local makes a directory and writes two files, but {faults} faults");
+    let result = host_local(&lab, "ADD").run().result();
+    assert!(result["ips"][0]["address"].is_string());
 }
 
 #[rstest]

@@ -13,6 +13,38 @@ pub enum Fault {
     Error(&'static str),
 }
 
+/// The system calls that change something outside the process: files, mounts, namespaces, and
+/// through sockets the kernel's network objects.
+const CHANGING_CALLS: [&str; 19] = [
+    "mkdir",
+    "mkdirat",
+    "open",
+    "openat",
+    "write",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "link",
+    "linkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mount",
+    "unshare",
+    "sendto",
+    "sendmsg",
+];
+
+/// Attempts something with a fault at the first, second, third ... call of each changing system
+/// call, until the attempt says that the fault did not happen any more. Gives the number of faults.
+pub fn at_each_changing_call(mut attempt: impl FnMut(&'static str, u32) -> bool) -> usize {
+    let faults =
+        CHANGING_CALLS.map(|call| (1..=1000).take_while(|number| attempt(call, *number)).count());
+    faults.iter().sum()
+}
+
 /// A fault at the n-th call (from 1) of one system call, in any thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Injection {

@@ -41,7 +41,7 @@ pub use capture::Capture;
 pub use deadline::eventually;
 pub use echo::{ECHO_PORT, serve};
 pub use family::Families;
-pub use fault::Fault;
+pub use fault::{Fault, at_each_changing_call};
 pub use frame::{Checksum, Frame, Transport, vxlan};
 pub use lab::{Lab, LabBuilder};
 pub use location::{PluginSet, product, root};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The workspace.
 pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
 }
 
 /// Which build of the reference plugins stands in front of ours in the chain.

@@ -1,6 +1,7 @@
 //! A pod: a network namespace that cnitool, in the runtime's place, adds to the network of a node.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use egret_types::Family;
 use serde_json::Value;
@@ -45,9 +46,10 @@ impl<'lab> PodSpec<'lab> {
         self
     }
 
-    /// One more key of `CNI_ARGS`.
+    /// A key of `CNI_ARGS`, one more or in place of what it was.
     #[must_use]
     pub fn arg(mut self, key: &str, value: &str) -> Self {
+        self.args.retain(|(given, _)| given != key);
         self.args.push((key.to_owned(), value.to_owned()));
         self
     }
@@ -66,9 +68,12 @@ impl<'lab> PodSpec<'lab> {
         self
     }
 
-    /// Makes the namespace, as a runtime does before ADD.
+    /// Makes the namespace, as a runtime does before ADD: a new one, and so a new container id,
+    /// each time, also for a pod of the same name.
     pub fn prepare(self) -> Pod<'lab> {
-        let namespace = self.lab.namespace(&format!("p-{}-{}", self.namespace, self.name));
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let namespace = self.lab.namespace(&format!("p{number}-{}-{}", self.namespace, self.name));
         for (name, value) in &self.sysctls {
             namespace.set_sysctl(name, value);
         }
