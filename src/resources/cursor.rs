@@ -1,7 +1,6 @@
 //! Reading a document: one value with the way to it, and the keys of a mapping. Every problem that
 //! a reader can have gets its file, line and path here.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -225,13 +224,11 @@ impl<'a> Fields<'a> {
             problems.add(at.wanted("a mapping"));
             return None;
         };
-        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
-        for entry in entries {
-            let earlier = seen.get(&*entry.key).copied();
+        for (index, entry) in entries.iter().enumerate() {
+            let earlier = entries.iter().take(index).find(|other| other.key == entry.key);
             if let Some(problem) = refuse_entry(&at, entry, earlier, keys) {
                 problems.add(problem);
             }
-            seen.entry(&entry.key).or_insert(entry.at);
         }
         Some(Self { at })
     }
@@ -263,7 +260,7 @@ impl<'a> Fields<'a> {
 fn refuse_entry(
     at: &Cursor<'_>,
     entry: &Entry<'_>,
-    earlier: Option<Place>,
+    earlier: Option<&Entry<'_>>,
     keys: &Keys,
 ) -> Option<Problem> {
     let key = &*entry.key;
@@ -272,7 +269,7 @@ fn refuse_entry(
     if let Some(earlier) = earlier {
         return malformed(format!(
             "the key {key:?} stands here again, first in line {}",
-            earlier.line
+            earlier.at.line
         ));
     }
     if keys.later.contains(&key) {

@@ -13,6 +13,9 @@ use crate::{Problem, ProblemKind, SourceFile, problem::Problems};
 /// Deeper than any resource; a limit so that nothing which walks the tree can exhaust the stack.
 const MAX_DEPTH: usize = 32;
 
+/// More than any resource has; a limit because each key is compared with those before it.
+const MAX_KEYS: usize = 256;
+
 /// A place in a file, both from 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
@@ -115,8 +118,7 @@ impl<'t> Tree<'t> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_reference(at, anchor, tag.as_deref())?;
-                self.scalar(text, style, at);
-                Ok(())
+                self.scalar(text, style, at)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 refuse_reference(at, anchor, tag.as_deref())?;
@@ -139,13 +141,20 @@ impl<'t> Tree<'t> {
         }
     }
 
-    fn scalar(&mut self, text: Cow<'t, str>, style: ScalarStyle, at: Place) {
+    fn scalar(&mut self, text: Cow<'t, str>, style: ScalarStyle, at: Place) -> Result<(), Refusal> {
         match self.open.last_mut() {
-            Some(Open { node: Node { content: Content::Mapping(_), .. }, key: key @ None }) => {
+            Some(Open {
+                node: Node { content: Content::Mapping(entries), .. },
+                key: key @ None,
+            }) => {
+                if entries.len() >= MAX_KEYS {
+                    return Err((at, format!("more than {MAX_KEYS} keys in one mapping")));
+                }
                 *key = Some((text, at));
             }
             _ => self.place(Node { content: typed(text, style), at }),
         }
+        Ok(())
     }
 
     fn begin(&mut self, content: Content<'t>, at: Place) -> Result<(), Refusal> {
