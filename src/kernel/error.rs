@@ -189,7 +189,10 @@ impl Error {
     /// other reasons).
     pub(crate) fn is_not_permitted(&self) -> bool {
         match self {
-            Error::Kernel { errno, .. } => *errno == Errno::EPERM,
+            Error::Kernel { .. }
+            | Error::VniTaken { .. }
+            | Error::PortTaken { .. }
+            | Error::Ipv6Disabled { .. } => self.errno() == Some(Errno::EPERM),
             _ => matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES)),
         }
     }

@@ -2,7 +2,7 @@
 
 use egret_egress::object::{Mark, Rule};
 use egret_types::ours;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_core::{NLM_F_CREATE, Parseable};
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use nix::errno::Errno;
@@ -16,13 +16,11 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(ours::ROUTE_PROTOCOL);
 const LAST_SHORT_TABLE: u32 = 255;
 /// # Guarantees
 /// Exactly one rule equal to this one.
+///
+/// Without `NLM_F_EXCL`: to the kernel a rule with more selectors "exists already".
 pub(crate) fn ensure(socket: &Socket, rule: &Rule) -> Result<(), Error> {
     match count(socket, rule)? {
-        0 => {
-            let flags = NLM_F_CREATE | NLM_F_EXCL;
-            let result = socket.change(libc::RTM_NEWRULE, flags, &message(rule));
-            if refused_with(&result, &[Errno::EEXIST]) { Ok(()) } else { result }
-        }
+        0 => socket.change(libc::RTM_NEWRULE, NLM_F_CREATE, &message(rule)),
         present => delete(socket, rule, present - 1),
     }
 }
@@ -53,6 +51,8 @@ fn count(socket: &Socket, rule: &Rule) -> Result<usize, Error> {
     Ok(result?.len())
 }
 
+/// The kernel takes the first rule that has at least these selectors; those with our protocol are
+/// all ours.
 fn delete(socket: &Socket, rule: &Rule, times: usize) -> Result<(), Error> {
     for _ in 0..times {
         let result = socket.change(libc::RTM_DELRULE, 0, &message(rule));
