@@ -1,0 +1,296 @@
+//! The ports on disk: the contract, what crashes and damage do, what a full or read-only disk says.
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    use egret_ipam::{
+        Allocator, BootId, Claim, Ipam, IpamError, Lease, LeasePort, LeaseState, Owner, Pair, Pool,
+        Scope, Stamps, Timestamp, Want, contract,
+        ports::{Creation, Lookup, Records},
+    };
+    use egret_resources::EgressPool;
+    use egret_store::{HolderDir, LeaseDir, inventory};
+    use egret_types::{Attachment, PoolId};
+
+    fn pool(range: &str) -> Pool {
+        let definition = EgressPool {
+            name: "tenants".parse().unwrap(),
+            id: PoolId::try_from(1).unwrap(),
+            gateway: "edge".parse().unwrap(),
+            ipv4: vec![range.parse().unwrap()],
+            ipv6: Vec::new(),
+            exclude: Vec::new(),
+            node: None,
+        };
+        Pool::new(&definition, [])
+    }
+
+    fn owner(key: &str) -> Owner {
+        Owner { scope: Scope::Namespace, key: key.to_owned() }
+    }
+
+    fn stamps(random: u64) -> Stamps {
+        Stamps::new(Timestamp(0), random << 32)
+    }
+
+    fn allocate(state: &Path, pool: &Pool, key: &str) -> Result<Lease, IpamError> {
+        let (leases, stamps) = (LeaseDir::new(state), stamps(fastrand(key)));
+        Ok(Allocator::new(&leases, &stamps).allocate(pool, &owner(key))?.lease)
+    }
+
+    /// Enough to tell two calls of one test apart.
+    fn fastrand(key: &str) -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(key) >> 33
+    }
+
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        }
+        found.sort();
+        found
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test damages files on purpose")]
+    fn overwrite(path: &Path, bytes: &[u8]) {
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn index_of(lease: &Lease) -> u32 {
+        lease.index.number()
+    }
+
+    #[test]
+    fn files_keep_the_contract() {
+        let dir = tempfile::tempdir().unwrap();
+        contract::lease_port(&LeaseDir::new(&dir.path().join("a"))).unwrap();
+        contract::one_swap_wins(&LeaseDir::new(&dir.path().join("b"))).unwrap();
+        contract::holder_port(&HolderDir::new(&dir.path().join("c"))).unwrap();
+    }
+
+    #[test]
+    fn names_are_hashes_or_numbers_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        allocate(dir.path(), &pool("203.0.113.50-203.0.113.59"), "shop").unwrap();
+        let names: Vec<_> = files(dir.path())
+            .iter()
+            .map(|path| path.strip_prefix(dir.path()).unwrap().display().to_string())
+            .collect();
+        let [cursor, lock, pair, claim] = &names[..] else { panic!("{names:?}") };
+        assert_eq!(
+            [cursor, lock, pair],
+            ["leases/001/cursor", "leases/001/lock", "leases/001/pairs/00000000.json"]
+        );
+        assert!(claim.starts_with("leases/claims/") && !claim.contains("shop"), "{claim}");
+    }
+
+    #[test]
+    fn threads_that_allocate_at_once_share_nothing_but_their_own_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.0-203.0.113.63");
+        let mut granted: Vec<(String, u32)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..64)
+                .map(|n| {
+                    let (path, pool) = (dir.path(), &pool);
+                    scope.spawn(move || {
+                        let key = format!("ns-{}", n / 2);
+                        let lease = allocate(path, pool, &key).unwrap();
+                        (key, index_of(&lease))
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        granted.sort();
+        granted.dedup();
+        assert_eq!(granted.len(), 32, "a key has one pair: {granted:?}");
+        let indexes: std::collections::BTreeSet<_> = granted.iter().map(|(_, i)| i).collect();
+        assert_eq!(indexes.len(), 32, "a pair has one key: {granted:?}");
+    }
+
+    #[test]
+    fn a_begun_allocation_is_completed_by_the_next_for_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50-203.0.113.59");
+        let leases = LeaseDir::new(dir.path());
+        let whole = allocate(dir.path(), &pool, "shop").unwrap();
+        let begun = Lease {
+            index: 7.try_into().unwrap(),
+            pair: Pair { v4: Some([203, 0, 113, 57].into()), v6: None },
+            owner: owner("bank"),
+            state: LeaseState::Pending,
+            ..whole
+        };
+        assert_eq!(leases.create(&begun).unwrap(), Creation::Created);
+        let lease = allocate(dir.path(), &pool, "bank").unwrap();
+        assert_eq!((index_of(&lease), lease.state), (7, LeaseState::Bound));
+        assert!(leases.pending(pool.id()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_full_pool_is_cleared_of_what_nobody_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50");
+        let leases = LeaseDir::new(dir.path());
+        let stamps = stamps(1);
+        let allocator = Allocator::new(&leases, &stamps);
+        let lease = allocator.allocate(&pool, &owner("shop")).unwrap().lease;
+        allocator.release(&lease, |_| Ok(false)).unwrap();
+        leases.create(&Lease { state: LeaseState::Pending, ..lease }).unwrap();
+        assert_eq!(index_of(&allocate(dir.path(), &pool, "bank").unwrap()), 0);
+        let error = allocate(dir.path(), &pool, "shop").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "pool \"tenants\" is exhausted: of 1 usable pairs 0 are excluded, \
+             0 are named by policies and 1 are leased"
+        );
+    }
+
+    /// Each record cut and with flipped bits (`envelope` tests every one of them): its owner keeps
+    /// its pair or is told, and nobody else gets it.
+    #[test]
+    fn no_damage_gives_a_pair_to_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50-203.0.113.53");
+        let state = dir.path().join("state");
+        for key in ["shop", "bank"] {
+            allocate(&state, &pool, key).unwrap();
+        }
+        let records: Vec<_> =
+            files(&state).into_iter().filter(|path| path.extension().is_some()).collect();
+        assert_eq!(records.len(), 4);
+        for path in &records {
+            let whole = fs::read(path).unwrap();
+            let truncated = (0..whole.len() - 1).step_by(61).map(|length| whole[..length].to_vec());
+            let flipped = (0..whole.len() * 8 - 8).step_by(211).map(|bit| {
+                let mut bytes = whole.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                bytes
+            });
+            for damaged in truncated.chain(flipped).chain([vec![0; whole.len()]]) {
+                overwrite(path, &damaged);
+                let outcomes = ["shop", "bank", "third"].map(|key| allocate(&state, &pool, key));
+                for (expected, outcome) in outcomes.iter().enumerate() {
+                    match outcome {
+                        Ok(lease) if expected < 2 => {
+                            assert_eq!(index_of(lease) as usize, expected, "{}", path.display());
+                        }
+                        Ok(lease) => assert!(index_of(lease) >= 2, "{}", path.display()),
+                        Err(error) => assert!(error.to_string().contains("format"), "{error}"),
+                    }
+                }
+                restore(&state, &records, path, &whole);
+            }
+        }
+    }
+
+    /// The state before the damage, without the third owner.
+    fn restore(state: &Path, records: &[PathBuf], path: &Path, whole: &[u8]) {
+        overwrite(path, whole);
+        for found in files(state) {
+            if found.extension().is_some() && !records.contains(&found) {
+                fs::remove_file(found).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_under_the_name_of_another_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50-203.0.113.53");
+        let lease = allocate(dir.path(), &pool, "shop").unwrap();
+        let pairs = dir.path().join("leases/001/pairs");
+        fs::copy(pairs.join("00000000.json"), pairs.join("00000001.json")).unwrap();
+        let leases = LeaseDir::new(dir.path());
+        let other = Lease { index: 1.try_into().unwrap(), ..lease };
+        let found: Lookup<Lease> = leases.get(&egret_ipam::ports::Record::key(&other)).unwrap();
+        assert_eq!(found, Lookup::Lost);
+        assert_eq!(index_of(&allocate(dir.path(), &pool, "bank").unwrap()), 2);
+        let listing = leases.leases(pool.id()).unwrap();
+        assert!(listing.lost[0].ends_with("00000001.json.corrupt"), "{listing:?}");
+    }
+
+    #[test]
+    fn a_later_format_is_left_alone_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50-203.0.113.53");
+        allocate(dir.path(), &pool, "shop").unwrap();
+        let path = dir.path().join("leases/001/pairs/00000000.json");
+        let later = fs::read_to_string(&path)
+            .unwrap()
+            .replace("\"version\":1,\"sum", "\"version\":2,\"sum");
+        overwrite(&path, later.as_bytes());
+        let error = allocate(dir.path(), &pool, "shop").unwrap_err().to_string();
+        assert!(error.contains("has format 2"), "{error}");
+        assert!(path.exists());
+    }
+
+    fn attachment(container: &str) -> Attachment {
+        Attachment {
+            network: "podnet".parse().unwrap(),
+            container_id: container.parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn holders_of_another_boot_hold_nothing_and_leases_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50-203.0.113.53");
+        let (leases, holders, stamps) =
+            (LeaseDir::new(dir.path()), HolderDir::new(dir.path()), stamps(3));
+        let boot = |text: &str| BootId::try_from(text.to_owned()).unwrap();
+        let ipam =
+            |text| Ipam::new((&leases, &holders), &stamps, boot(text), "worker-1".parse().unwrap());
+        let wants = [Want { pool: &pool, owner: owner("shop"), explicit: Pair::default() }];
+        let before = ipam("one").add(&attachment("c1"), None, &wants).unwrap();
+        ipam("one").check(&attachment("c1"), None, None).unwrap();
+        let error = ipam("two").check(&attachment("c1"), None, None).unwrap_err().to_string();
+        assert!(error.ends_with("from before the last boot"), "{error}");
+        let held = |text| inventory::read(dir.path(), &boot(text)).unwrap().leases[0].holders.len();
+        assert_eq!((held("one"), held("two")), (1, 0));
+        let after = ipam("two").add(&attachment("c2"), None, &wants).unwrap();
+        assert_eq!(before[0].index, after[0].index);
+        ipam("two").del(&"c1".parse().unwrap(), &"eth0".parse().unwrap()).unwrap();
+        ipam("two").check(&attachment("c2"), None, None).unwrap();
+    }
+
+    #[test]
+    fn changed_ranges_name_the_lease_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        allocate(dir.path(), &pool("203.0.113.50-203.0.113.59"), "shop").unwrap();
+        let shifted = pool("203.0.113.49-203.0.113.59");
+        for key in ["shop", "bank"] {
+            let error = allocate(dir.path(), &shifted, key).unwrap_err().to_string();
+            assert!(
+                error.starts_with(
+                    "the lease of namespace \"shop\" on pair 0 of pool \"tenants\" \
+                     (203.0.113.50) stands in the way"
+                ) && error.contains("now has 203.0.113.49 there"),
+                "{error}"
+            );
+        }
+        let longer = pool("203.0.113.50-203.0.113.61");
+        assert_eq!(index_of(&allocate(dir.path(), &longer, "bank").unwrap()), 1);
+    }
+
+    #[test]
+    fn a_claim_survives_what_its_lease_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50-203.0.113.53");
+        let lease = allocate(dir.path(), &pool, "shop").unwrap();
+        fs::remove_file(dir.path().join("leases/001/pairs/00000000.json")).unwrap();
+        let again = allocate(dir.path(), &pool, "shop").unwrap();
+        assert_ne!(lease.token, again.token);
+        let key = egret_ipam::ClaimKey { pool: pool.name().clone(), owner: owner("shop") };
+        let claim: Lookup<Claim> = LeaseDir::new(dir.path()).get(&key).unwrap();
+        assert!(matches!(claim, Lookup::Found(claim) if claim.lease == again.token));
+    }
+}
