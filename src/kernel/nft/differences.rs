@@ -192,10 +192,8 @@ fn element_difference(
         Some(value) if *value == wanted.value => None,
         None => Some(format!("{name}: element {entry} is missing")),
         Some(value) => {
-            let found = Pair { key: wanted.key.clone(), value: value.clone() };
-            let kind = ruleset.sets.iter().find(|kind| kind.name == *set);
-            let found = kind.map_or_else(|| format!("{value:?}"), |kind| found.text(kind));
-            Some(format!("{name}: element {entry} is {found}"))
+            let found = value.text_like(&entry.value);
+            Some(format!("{name}: element {entry} leads to {found}"))
         }
     }
 }

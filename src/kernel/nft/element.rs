@@ -192,6 +192,26 @@ impl Pair {
     }
 }
 
+impl RawValue {
+    /// The value in words, if it is of the type of another one.
+    pub(super) fn text_like(&self, other: &Value) -> String {
+        let kind = match other {
+            Value::Data(Datum::Address(address)) => Some(DataType::Address(Family::of(*address))),
+            Value::Data(Datum::Mac(_)) => Some(DataType::Ether),
+            Value::Data(Datum::Mark(_)) => Some(DataType::Mark),
+            Value::Data(Datum::IfIndex(_)) => Some(DataType::IfIndex),
+            Value::None | Value::Jump(_) => None,
+        };
+        match (self, kind) {
+            (RawValue::None, _) => "nothing".to_owned(),
+            (RawValue::Jump(chain), _) => format!("jump {chain}"),
+            (RawValue::Data(bytes), kind) => kind
+                .and_then(|kind| datum(kind, bytes))
+                .map_or_else(|| format!("{bytes:02x?}"), |datum| datum.to_string()),
+        }
+    }
+}
+
 fn datum(kind: DataType, bytes: &[u8]) -> Option<Datum> {
     let number = || Some(u32::from_ne_bytes(bytes.try_into().ok()?));
     Some(match kind {

@@ -212,33 +212,43 @@ fn chain_steps(
         .collect()
 }
 
-/// Which chains have, as far as a cheap read tells, the rules with which they were made: the
-/// comment is the fingerprint of these, the uses are enough, and the first rule is still the one
-/// that was made right after the chain (the next handle of the table), for the kernel does not
-/// change a chain's comment when its rules are replaced.
+/// Which chains have, as far as cheap reads tell, the rules with which they were made: the comment
+/// is the fingerprint of these, the uses are enough, and each rule is still there. The kernel does
+/// not change a chain's comment when its rules are replaced, but it numbers a table's objects as
+/// they are made: the rules made right after their chain have the next numbers. So this overlooks
+/// one thing alone, a rule that somebody put between ours in a chain that is only jumped to.
 fn untouched(socket: &mut Socket, ruleset: &Ruleset, found: &Snapshot) -> Result<Vec<bool>, Error> {
     let at = Scope::of(ruleset);
     let mut questions = Vec::new();
     let mut asked = Vec::new();
     let mut untouched = vec![false; ruleset.chains.len()];
     for (index, (chain, present)) in ruleset.chains.iter().zip(&found.chains).enumerate() {
-        let (Some(rules), Some(present)) = (&chain.rules, present) else { continue };
-        let enough = match &present.hook {
-            Some(_) => present.uses as usize == rules.len(),
-            None => present.uses as usize >= rules.len(),
-        };
-        if !enough || rules.is_empty() || present.comment.as_deref() != Some(&chain.fingerprint()) {
-            continue;
+        let Some(present) = present else { continue };
+        let Some(rules) = made_with(chain, present) else { continue };
+        let handles = present.handle + 1..=present.handle + rules;
+        questions.extend(handles.map(|handle| at.rule(&chain.name, handle)));
+        asked.extend((0..rules).map(|_| index));
+        if let Some(untouched) = untouched.get_mut(index) {
+            *untouched = true;
         }
-        questions.push(at.rule(&chain.name, present.handle + 1));
-        asked.push(index);
     }
     for (index, answer) in asked.into_iter().zip(socket.ask(questions)?) {
-        if let Some(untouched) = untouched.get_mut(index) {
-            *untouched = answer.is_some();
+        if let (Some(untouched), None) = (untouched.get_mut(index), answer) {
+            *untouched = false;
         }
     }
     Ok(untouched)
+}
+
+/// The number of rules with which a chain of this comment was made, if it may still have them.
+fn made_with(chain: &Chain, present: &found::Chain) -> Option<u64> {
+    let rules = chain.rules.as_ref()?.len();
+    let enough = match &present.hook {
+        Some(_) => present.uses as usize == rules,
+        None => present.uses as usize >= rules,
+    };
+    let known = present.comment.as_deref() == Some(&chain.fingerprint());
+    (enough && known && rules > 0).then_some(rules as u64)
 }
 
 /// Whether the chain has exactly its rules, by reading them.

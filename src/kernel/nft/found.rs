@@ -300,16 +300,12 @@ impl Bytecode {
     }
 
     fn is_added_by_kernel(&self, kind: u16) -> bool {
+        let is_zero = || self.value(kind).is_some_and(|value| be32(value) == 0);
         match (self.name.as_str(), kind) {
             // The end of the address range (the same register) and flags that follow from it.
-            ("nat", 4 | 7)
-            // Checksum: none, nowhere.
-            | ("payload", 6 | 7)
-            // The operation: mask and xor.
-            | ("bitwise", 6) => true,
-            // Flags: none.
-            ("lookup", 5) => self.value(kind).is_some_and(|flags| be32(flags) == 0),
-            ("counter", _) => true,
+            ("nat", 4 | 7) | ("counter", _) => true,
+            // Checksum type, offset and flags: none. The operation: mask and xor. Flags: none.
+            ("payload", 6..=8) | ("bitwise", 6) | ("lookup", 5) => is_zero(),
             _ => false,
         }
     }

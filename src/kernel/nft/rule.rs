@@ -229,15 +229,12 @@ fn number_bytes(Layout(_, length, order): &Layout, number: u32) -> Option<Vec<u8
     })
 }
 
-/// What a statement stores: the kernel takes as many leading bytes of the register as it needs.
-fn target_bytes(target: Target, number: u32) -> Option<[u8; 4]> {
+/// What a statement stores, as many bytes as the kernel takes from the register.
+fn target_bytes(target: Target, number: u32) -> Option<Vec<u8>> {
     Some(match target {
-        Target::Mark | Target::Priority | Target::CtMark => number.to_ne_bytes(),
-        Target::PktType => [u8::try_from(number).ok()?, 0, 0, 0],
-        Target::CtOriginalZone => {
-            let [first, second] = u16::try_from(number).ok()?.to_ne_bytes();
-            [first, second, 0, 0]
-        }
+        Target::Mark | Target::Priority | Target::CtMark => number.to_ne_bytes().to_vec(),
+        Target::PktType => vec![u8::try_from(number).ok()?],
+        Target::CtOriginalZone => u16::try_from(number).ok()?.to_ne_bytes().to_vec(),
     })
 }
 
