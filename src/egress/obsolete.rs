@@ -35,7 +35,7 @@ fn leftover(old: &Placed, new: &[Placed]) -> Option<Placed> {
         elements: without(&ruleset.elements, &next.elements, |element| element),
     };
     let empty = rest.sets.is_empty() && rest.chains.is_empty() && rest.elements.is_empty();
-    (!empty).then(|| Placed { place: old.place, object: Object::Nft(rest) })
+    (!empty).then_some(Placed { place: old.place, object: Object::Nft(rest) })
 }
 
 /// `new` is the object under the key of `old`, with another value.

@@ -5,18 +5,16 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use egret_types::{Attachment, DualStack, Identity, Namespace, PoolName};
+use egret_types::{DualStack, Identity, Namespace, PoolName};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
 use crate::object::Placed;
 
-/// What is known of one attachment of ours.
+/// What is known of one attachment of ours; the journal keeps whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AttachmentRecord {
-    /// Which.
-    pub attachment: Attachment,
     /// How far ADD has come.
     pub stage: Stage,
     /// The pod's namespace in the kernel, and whether it is still the same one.
@@ -85,7 +83,7 @@ impl AttachmentRecord {
     /// to the same attachment.
     pub fn serves(&self, new: &AttachmentRecord) -> bool {
         self.stage == Stage::Committed
-            && (&self.attachment, &self.netns, &self.pod) == (&new.attachment, &new.netns, &new.pod)
+            && (&self.netns, &self.pod) == (&new.netns, &new.pod)
             && (&self.leases, &self.decision, &self.shared)
                 == (&new.leases, &new.decision, &new.shared)
     }

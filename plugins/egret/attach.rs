@@ -1,0 +1,281 @@
+//! ADD: from a selected pod to its way through the gateway.
+//!
+//! The order makes every prefix safe. The record comes before anything it describes, the tunnel
+//! guard before the tunnel, what controls a pod before what steers it; the result is printed when
+//! everything is there. A failure anywhere removes what the record lists.
+
+use std::time::Duration;
+
+use egret_cni::{CniError, Code, Delegate, Delegated, NewInterface, PrevResult, Request};
+use egret_egress::apply;
+use egret_egress::cluster::{cluster_networks, may_capture_services};
+use egret_egress::decision::{Decision, decide};
+use egret_egress::desired::{
+    Names, PodFacts, identity_fdb, pod_filter, pod_link, pod_steering, reverse_path, worker,
+};
+use egret_egress::kernel::Kernel;
+use egret_egress::object::{Place, Placed};
+use egret_egress::record::{AttachmentRecord, LeaseRecord, NetnsRecord, PodRecord, Stage};
+use egret_resources::{EgressPolicy, LocalConfig, Resources};
+use egret_store::journal::AttachmentDir;
+use egret_store::lock::NodeLock;
+use egret_types::{IfIndex, LinkName, Prefix, ours};
+
+use crate::exec::Programs;
+use crate::leases::{Wanted, ipam_section, read_leases};
+use crate::node::Node;
+use crate::pod::{self, Pod};
+use crate::{detach, error};
+
+/// How long ADD waits for others on this node.
+const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+/// Next hops are numbered in one byte.
+const MAX_IDENTITIES: usize = 254;
+
+/// One ADD of a selected pod.
+pub(crate) struct Attach<'a> {
+    pub(crate) request: &'a Request<LocalConfig>,
+    pub(crate) resources: &'a Resources,
+    pub(crate) policies: &'a [&'a EgressPolicy],
+    pub(crate) records: &'a AttachmentDir<AttachmentRecord>,
+    pub(crate) netns: NetnsRecord,
+}
+
+/// What is known before anything is changed.
+struct Plan<'a> {
+    node: Node<'a>,
+    pod: Pod,
+    cluster: Vec<Prefix>,
+    wanted: Wanted,
+}
+
+impl<'a> Attach<'a> {
+    /// Attaches the pod and answers with the previous result and the ends of the tunnel.
+    pub(crate) fn run(
+        &self,
+        kernel: &mut dyn Kernel,
+        prev: PrevResult,
+    ) -> Result<PrevResult, CniError> {
+        let plan = self.plan(kernel, &prev)?;
+        let run_dir = &self.request.own().run_dir;
+        let _node = NodeLock::shared(run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
+        let old = self.settle(kernel)?;
+        let attached = self.attach(kernel, &plan, old);
+        if attached.is_err() {
+            // What this ADD began, it ends; the error that led here is the one to tell.
+            if let Err(second) = detach::remove(kernel, self.records, self.request.attachment()) {
+                log::error!("undo the failed ADD: {}", second.msg());
+            }
+        }
+        self.answer(prev, &attached?, &plan)
+    }
+
+    /// Reads everything that is needed and refuses what cannot work.
+    fn plan(&self, kernel: &mut dyn Kernel, prev: &PrevResult) -> Result<Plan<'a>, CniError> {
+        let config = self.request.own();
+        let Some(first) = self.policies.first() else {
+            return Err(CniError::new(Code::INTERNAL, "ADD of a pod that no policy selects"));
+        };
+        let wanted = Wanted::by(self.policies, self.request.args().pod_namespace.as_ref())?;
+        if let Some(policy) = may_capture_services(self.resources, self.policies) {
+            let msg = format!(
+                "policy {} could reach the cluster's services, whose network is unknown: set EgressCluster serviceCIDRs ([] if there is none)",
+                policy.name
+            );
+            return Err(CniError::new(Code::INVALID_CONFIG, msg));
+        }
+        let node = Node::observe(kernel, config, self.resources, first)?;
+        let pod = pod::observe(kernel, prev, &self.request.attachment().ifname)?;
+        let way_back = node.topology.pod_networks();
+        for address in &pod.addresses {
+            if !way_back.iter().any(|network| network.contains_address(*address)) {
+                let msg = format!(
+                    "pod address {address} is in no network of EgressCluster clusterCIDRs or EgressNode podCIDRs: gateways would have no way back to it"
+                );
+                return Err(CniError::new(Code::INVALID_CONFIG, msg));
+            }
+        }
+        let mut evidence = node.evidence(kernel, config, &self.request.attachment().network)?;
+        evidence.0.extend(pod::networks(kernel, prev, &pod)?);
+        let cluster = cluster_networks(self.resources, &evidence);
+        let cluster = cluster.into_iter().map(|network| network.prefix).collect();
+        Ok(Plan { node, pod, cluster, wanted })
+    }
+
+    /// The record of an earlier ADD of this attachment that may still serve. One that was broken
+    /// off, or was for another namespace, is removed.
+    fn settle(&self, kernel: &mut dyn Kernel) -> Result<Option<AttachmentRecord>, CniError> {
+        let attachment = self.request.attachment();
+        let old = self.records.get(attachment).map_err(|e| error::store(&e))?;
+        let serves =
+            |old: &AttachmentRecord| old.stage == Stage::Committed && old.netns == self.netns;
+        match old {
+            Some(old) if serves(&old) => Ok(Some(old)),
+            Some(_) => detach::remove(kernel, self.records, attachment).map(|()| None),
+            None => Ok(None),
+        }
+    }
+
+    fn attach(
+        &self,
+        kernel: &mut dyn Kernel,
+        plan: &Plan<'_>,
+        old: Option<AttachmentRecord>,
+    ) -> Result<AttachmentRecord, CniError> {
+        let config = self.request.own();
+        let mut record = self.begun(plan);
+        if old.is_none() {
+            self.put(&record)?;
+        }
+        let guard = plan.node.topology.tunnel_guard().map_err(|e| error::topology(&e))?;
+        self.ensure_shared(kernel, &[guard])?;
+        let ipam = ipam_section(self.request.config().ipam()?, config, &plan.wanted.requests)?;
+        let delegate = Delegate::new(&Programs, self.request, &ipam)?;
+        let delegated = delegate.add()?;
+        (record.leases, record.decision) = self.decide(plan, &delegated)?;
+        self.ensure_shared(kernel, &Self::shared(plan, &record)?)?;
+        let record = match old {
+            Some(old) if old.serves(&record) => {
+                ensure(kernel, &old.objects)?;
+                old
+            }
+            Some(_) => {
+                detach::remove(kernel, self.records, self.request.attachment())?;
+                self.make(kernel, plan, record)?
+            }
+            None => self.make(kernel, plan, record)?,
+        };
+        delegated.keep();
+        Ok(record)
+    }
+
+    /// The record as it is written first.
+    fn begun(&self, plan: &Plan<'_>) -> AttachmentRecord {
+        let args = self.request.args();
+        let facts = &plan.node.facts;
+        let mut shared = plan.node.topology.foundation(facts);
+        shared.push(worker(facts.id));
+        AttachmentRecord {
+            stage: Stage::Pending,
+            netns: self.netns.clone(),
+            pod: PodRecord {
+                namespace: args.pod_namespace.clone(),
+                name: args.pod_name.clone(),
+                addresses: plan.pod.addresses.clone(),
+            },
+            leases: Vec::new(),
+            decision: Decision::default(),
+            shared,
+            objects: Vec::new(),
+        }
+    }
+
+    fn decide(
+        &self,
+        plan: &Plan<'_>,
+        delegated: &Delegated<'_>,
+    ) -> Result<(Vec<LeaseRecord>, Decision), CniError> {
+        let leases = read_leases(delegated.result(), &plan.wanted.requests, self.resources)?;
+        let decision = decide(&plan.wanted.claims(self.policies, &leases), &plan.cluster);
+        let identities = decision.identities().len();
+        if identities > MAX_IDENTITIES {
+            let msg = format!(
+                "the policies of this pod use {identities} egress pairs; {MAX_IDENTITIES} are possible"
+            );
+            return Err(CniError::new(Code::NOT_APPLICABLE, msg));
+        }
+        Ok((leases, decision))
+    }
+
+    /// What the attachment stands on, and where the frames of its identities go.
+    fn shared(plan: &Plan<'_>, record: &AttachmentRecord) -> Result<Vec<Placed>, CniError> {
+        let mut shared = record.shared.clone();
+        for lease in &record.leases {
+            let owner = plan.node.topology.owner(&lease.pool).map_err(|e| error::topology(&e))?;
+            shared.push(identity_fdb(lease.identity, owner));
+        }
+        Ok(shared)
+    }
+
+    /// One process at a time makes what all share; when it is there, this is a few reads.
+    fn ensure_shared(&self, kernel: &mut dyn Kernel, shared: &[Placed]) -> Result<(), CniError> {
+        let run_dir = &self.request.own().run_dir;
+        let _making = NodeLock::making(run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
+        ensure(kernel, shared)
+    }
+
+    /// Makes the pod's own objects. The filter names links by their number, which is known when
+    /// they exist; the record is written again before anything that needs it is made.
+    fn make(
+        &self,
+        kernel: &mut dyn Kernel,
+        plan: &Plan<'_>,
+        mut record: AttachmentRecord,
+    ) -> Result<AttachmentRecord, CniError> {
+        let facts = self.pod_facts(kernel, plan, &record);
+        record.objects = vec![pod_link(&facts)];
+        self.put(&record)?;
+        ensure(kernel, &record.objects)?;
+        let tunnel = link_index(kernel, &ours::link(ours::TUNNEL_LINK))?;
+        let veth = link_index(kernel, &facts.names.node)?;
+        record.objects.push(pod_filter(&facts, veth, tunnel));
+        record.objects.extend(pod_steering(&facts));
+        self.put(&record)?;
+        ensure(kernel, &record.objects)?;
+        record.stage = Stage::Committed;
+        self.put(&record)?;
+        Ok(record)
+    }
+
+    fn pod_facts(
+        &self,
+        kernel: &mut dyn Kernel,
+        plan: &Plan<'_>,
+        record: &AttachmentRecord,
+    ) -> PodFacts {
+        let links: Vec<LinkName> = plan.pod.links.iter().map(|link| link.name.clone()).collect();
+        let mut current = |path: &str| kernel.get_sysctl(Place::Pod, path).ok().flatten();
+        PodFacts {
+            names: Names::of(self.request.attachment()),
+            primary: plan.pod.primary.clone(),
+            addresses: plan.pod.addresses.clone(),
+            decision: record.decision.clone(),
+            node: plan.node.facts.id,
+            mtu: plan.node.facts.mtu,
+            reverse_path: reverse_path(&links, &mut current),
+        }
+    }
+
+    fn put(&self, record: &AttachmentRecord) -> Result<(), CniError> {
+        self.records.put(self.request.attachment(), record).map_err(|e| error::store(&e))
+    }
+
+    /// The previous result with both ends of the tunnel behind its own interfaces.
+    fn answer(
+        &self,
+        mut prev: PrevResult,
+        record: &AttachmentRecord,
+        plan: &Plan<'_>,
+    ) -> Result<PrevResult, CniError> {
+        let names = Names::of(self.request.attachment());
+        let (mac, mtu) = (plan.node.facts.id.mac(), Some(plan.node.facts.mtu));
+        let inside = Some(record.netns.path.as_path());
+        let here = Some(self.request.own().netns.as_path());
+        for (name, sandbox) in [(&names.pod, inside), (&names.node, here)] {
+            prev.append_interface(&NewInterface { name, mac, sandbox, mtu })?;
+        }
+        Ok(prev)
+    }
+}
+
+fn ensure(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<(), CniError> {
+    apply::ensure_all(kernel, objects).map_err(|failure| error::kernel(&failure))
+}
+
+fn link_index(kernel: &mut dyn Kernel, name: &LinkName) -> Result<IfIndex, CniError> {
+    let links = kernel.list_links(Place::Egret).map_err(|failure| error::kernel(&failure))?;
+    links.iter().find(|link| link.name == *name).map(|link| link.index).ok_or_else(|| {
+        let msg = format!("link {name} vanished from the egret namespace");
+        CniError::new(Code::TRY_AGAIN_LATER, msg)
+    })
+}

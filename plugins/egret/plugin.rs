@@ -1,0 +1,162 @@
+//! The operations of the protocol. Each reads, decides, lets `attach` or `detach` act, and answers.
+
+use std::path::Path;
+
+use egret_cni::{About, Added, CniError, Code, Delegate, Plugin, Request};
+use egret_egress::apply;
+use egret_egress::desired::{Names, identity_fdb};
+use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::object::Place;
+use egret_egress::record::{AttachmentRecord, NetnsRecord};
+use egret_egress::selection::select;
+use egret_egress::topology::Topology;
+use egret_kernel::{LinuxKernel, Netns, Places};
+use egret_resources::LocalConfig;
+use egret_store::journal::AttachmentDir;
+use egret_store::{boot_id, resource_dir};
+
+use crate::attach::Attach;
+use crate::exec::Programs;
+use crate::leases::ipam_section;
+use crate::{detach, error, logger, node};
+
+/// The plugin.
+pub(crate) struct Egret;
+
+impl Plugin for Egret {
+    type Config = LocalConfig;
+
+    fn about(&self) -> About {
+        About { name: "egret", version: env!("CARGO_PKG_VERSION") }
+    }
+
+    /// Passes a pod that no policy selects through, untouched; attaches any other.
+    fn add(&self, request: &Request<LocalConfig>) -> Result<Added, CniError> {
+        start_log(request);
+        let config = request.own();
+        let prev = request.config().require_prev_result()?;
+        let netns = identify(request.require_netns()?)?;
+        let resources =
+            resource_dir::load(&config.resources_dir).map_err(|e| error::resources(&e))?;
+        let policies = select(&resources.policies, request.args().pod_namespace.as_ref());
+        let records = AttachmentDir::new(&config.state_dir);
+        let mut kernel = kernel(request);
+        if policies.is_empty() {
+            // A policy may have selected it at an earlier ADD.
+            detach::run(request, &records, kernel.as_mut())?;
+            return Ok(Added::Chained(prev));
+        }
+        let (policies, resources) = (policies.as_slice(), &resources);
+        let attach = Attach { request, resources, policies, records: &records, netns };
+        attach.run(kernel.as_mut(), prev).map(Added::Chained)
+    }
+
+    fn del(&self, request: &Request<LocalConfig>) -> Result<(), CniError> {
+        start_log(request);
+        let records = AttachmentDir::new(&request.own().state_dir);
+        detach::run(request, &records, kernel(request).as_mut())
+    }
+
+    /// Compares the kernel with the record of ADD, and forwards to the IPAM plugin.
+    fn check(&self, request: &Request<LocalConfig>) -> Result<(), CniError> {
+        start_log(request);
+        request.config().require_prev_result()?;
+        let netns = identify(request.require_netns()?)?;
+        let records = AttachmentDir::new(&request.own().state_dir);
+        let mut kernel = kernel(request);
+        let record = records.get(request.attachment()).map_err(|e| error::store(&e))?;
+        let Some(record) = record else {
+            return unrecorded(kernel.as_mut(), &Names::of(request.attachment()));
+        };
+        let mut found = differences(kernel.as_mut(), &record)?;
+        found.extend(failover_differences(request, kernel.as_mut(), &record)?);
+        if record.netns != netns {
+            found.push(format!(
+                "the pod's namespace is not the one of ADD, {}",
+                record.netns.path.display()
+            ));
+        }
+        if !found.is_empty() {
+            let msg = format!("CHECK found {} differences: {}", found.len(), found[0]);
+            return Err(CniError::new(Code::CHECK_DIFFERENCE, msg).with_details(found.join("; ")));
+        }
+        let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
+        Delegate::new(&Programs, request, &ipam)?.check()
+    }
+}
+
+fn start_log(request: &Request<LocalConfig>) {
+    logger::start(request.own(), request.attachment());
+    for key in request.config().unknown_keys() {
+        log::warn!("network configuration: {key}");
+    }
+}
+
+/// The kernel of this call: the egret namespace, and the pod's while it exists.
+fn kernel(request: &Request<LocalConfig>) -> Box<dyn Kernel> {
+    let egret = request.own().netns.clone();
+    let pod = request.netns().map(Path::to_path_buf);
+    let kernel = LinuxKernel::new(Places { egret, pod });
+    #[cfg(feature = "failpoints")]
+    let kernel = crate::failpoint::FailAt::new(kernel, request.environment());
+    Box::new(kernel)
+}
+
+/// The pod's namespace, which must be one, and not our own.
+fn identify(path: &Path) -> Result<NetnsRecord, CniError> {
+    let unknown = |e: egret_kernel::Error| CniError::caused_by(Code::UNKNOWN_CONTAINER, &e);
+    let netns = Netns::open(path).map_err(unknown)?;
+    if netns.is_current().map_err(unknown)? {
+        let msg = format!("CNI_NETNS {} is the namespace of the node itself", path.display());
+        return Err(CniError::new(Code::INVALID_NETNS, msg));
+    }
+    let boot_id = boot_id::read().map_err(|e| error::store(&e))?;
+    Ok(NetnsRecord { path: path.to_path_buf(), inode: netns.inode(), boot_id: boot_id.into() })
+}
+
+/// Without a record the pod was not selected at ADD, unless its link says otherwise.
+fn unrecorded(kernel: &mut dyn Kernel, names: &Names) -> Result<(), CniError> {
+    match kernel.list_links(Place::Egret) {
+        Ok(links) if links.iter().any(|link| link.name == names.node) => {
+            let msg = format!("link {} exists, but the record of its ADD is gone", names.node);
+            Err(CniError::new(Code::CHECK_DIFFERENCE, msg))
+        }
+        Ok(_) | Err(Failure::NoNamespace { .. }) => Ok(()),
+        Err(failure) => Err(error::kernel(&failure)),
+    }
+}
+
+fn differences(
+    kernel: &mut dyn Kernel,
+    record: &AttachmentRecord,
+) -> Result<Vec<String>, CniError> {
+    let mut found = Vec::new();
+    for objects in [&record.shared, &record.objects] {
+        found.extend(apply::differences(kernel, objects).map_err(|f| error::kernel(&f))?);
+    }
+    Ok(found)
+}
+
+/// Where the frames of the attachment's identities go is not in its record: it follows the
+/// resources of today. Resources that cannot be read say nothing about a running pod.
+fn failover_differences(
+    request: &Request<LocalConfig>,
+    kernel: &mut dyn Kernel,
+    record: &AttachmentRecord,
+) -> Result<Vec<String>, CniError> {
+    let resources = match resource_dir::load(&request.own().resources_dir) {
+        Ok(resources) => resources,
+        Err(error) => {
+            log::warn!("CHECK without resources: {error}");
+            return Ok(Vec::new());
+        }
+    };
+    let topology =
+        Topology::of(&resources, &node::name(request.own())?).map_err(|e| error::topology(&e))?;
+    let mut objects = vec![topology.tunnel_guard().map_err(|e| error::topology(&e))?];
+    for lease in &record.leases {
+        let owner = topology.owner(&lease.pool).map_err(|e| error::topology(&e))?;
+        objects.push(identity_fdb(lease.identity, owner));
+    }
+    apply::differences(kernel, &objects).map_err(|f| error::kernel(&f))
+}

@@ -1,0 +1,75 @@
+//! What can be asked on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use egret_types::NodeName;
+
+/// Stable egress IPs for pods: look, check and act on this node.
+#[derive(Debug, Parser)]
+#[command(name = "egretctl", version, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Network configuration list that names `egret` [default: the first in /etc/cni/net.d]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of resources, instead of the configured one
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) resources: Option<PathBuf>,
+    /// This node's `EgressNode`, instead of the configured one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) node: Option<NodeName>,
+    /// Prefix of every path
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read a directory of resources and tell every problem
+    Validate {
+        /// The directory [default: the configured one]
+        dir: Option<PathBuf>,
+    },
+    /// The gateway side of this node
+    Gateway {
+        #[command(subcommand)]
+        command: GatewayCommand,
+    },
+    /// Remove what all pods of this node shared when no pod is left
+    Gc {
+        /// Only tell what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write the tunnel guard and where egress IPs are anew, as the resources say today
+    Repair,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Take the egress IPs of the gateways of which this node is the first member
+    Up {
+        /// Also of those of which it is another member
+        #[arg(long)]
+        take: bool,
+    },
+    /// Give all egress IPs up
+    Down,
+    /// What this node serves, and what it dropped
+    Status {
+        /// Form of the answer
+        #[arg(long, short, default_value = "table")]
+        output: Format,
+    },
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}

@@ -1,0 +1,172 @@
+//! `egretctl gateway status`: what this node serves, who talks to it, and what it dropped.
+
+use egret_egress::desired::uplink_name;
+use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::nft::TableFamily;
+use egret_egress::object::Place;
+use egret_kernel::LinuxKernel;
+use egret_types::ours;
+use serde::Serialize;
+
+use crate::args::Format;
+use crate::error::CliError;
+use crate::node::Node;
+use crate::output::{self, Outcome};
+
+/// The state of the gateway side.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    node: String,
+    /// A `gateway up` has been run and no `gateway down` since.
+    up: bool,
+    gateways: Vec<GatewayStatus>,
+    /// Egress addresses that are on the uplink.
+    addresses: usize,
+    /// What is not as `gateway up` made it.
+    problems: Vec<String>,
+    counters: Vec<CounterStatus>,
+}
+
+/// One gateway of which this node is a member.
+#[derive(Debug, Serialize)]
+struct GatewayStatus {
+    name: String,
+    /// The member that owns the egress IPs.
+    owner: String,
+    members: Vec<String>,
+    pools: Vec<String>,
+}
+
+/// Packets that met one counter.
+#[derive(Debug, Serialize)]
+struct CounterStatus {
+    /// What it means that they did.
+    meaning: &'static str,
+    packets: u64,
+}
+
+/// Table, chain and what a packet means that a counter of the chain has seen.
+const MEANINGS: [(Place, TableFamily, &str, &str, &str); 12] = [
+    (
+        Place::Root,
+        TableFamily::Inet,
+        ours::NFT_TUNNEL_TABLE,
+        "input",
+        "tunnel: accepted or refused at the port",
+    ),
+    (
+        Place::Root,
+        TableFamily::Inet,
+        ours::NFT_TUNNEL_TABLE,
+        "forward",
+        "tunnel: sent by a pod, refused",
+    ),
+    (
+        Place::Root,
+        TableFamily::Inet,
+        ours::NFT_TUNNEL_TABLE,
+        "output",
+        "tunnel: sent by a process, refused",
+    ),
+    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "egret0", "frame to nobody"),
+    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "gateway", "frame of an unknown node"),
+    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "out", "frame to an unknown place"),
+    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "back", "answer without a node"),
+    (
+        Place::Egret,
+        TableFamily::Inet,
+        ours::NFT_TABLE,
+        "tunnel",
+        "identity unknown, or not that of the flow",
+    ),
+    (Place::Egret, TableFamily::Inet, ours::NFT_TABLE, "input", "to an egress IP, no known flow"),
+    (Place::Egret, TableFamily::Inet, ours::NFT_TABLE, "forward", "not to be forwarded"),
+    (Place::Egret, TableFamily::Inet, ours::NFT_TABLE, "post", "no egress IP for the flow"),
+    (
+        Place::Egret,
+        TableFamily::Inet,
+        ours::NFT_TABLE,
+        "fence",
+        "source is not the flow's egress IP",
+    ),
+];
+
+/// Prints the state; a difference to what `gateway up` made is a problem.
+pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
+    let mut kernel = node.local.kernel();
+    let record = node.local.gateway_record().get()?;
+    let mut problems = Vec::new();
+    for placed in record.iter().flat_map(|record| &record.objects) {
+        problems.extend(kernel.differences(placed.place, &placed.object)?);
+    }
+    let status = Status {
+        node: node.name.to_string(),
+        up: record.is_some(),
+        gateways: gateways(node),
+        addresses: addresses(&mut kernel)?,
+        problems,
+        counters: counters(&mut kernel)?,
+    };
+    match format {
+        Format::Json => output::json(&status)?,
+        Format::Table => print(&status)?,
+    }
+    Ok(if status.problems.is_empty() { Outcome::Fine } else { Outcome::Problem })
+}
+
+fn gateways(node: &Node) -> Vec<GatewayStatus> {
+    let members = node.resources.gateways.iter().filter(|g| g.members.contains(&node.name));
+    let status = members.map(|gateway| GatewayStatus {
+        name: gateway.name.to_string(),
+        owner: gateway.members.first().map(ToString::to_string).unwrap_or_default(),
+        members: gateway.members.iter().map(ToString::to_string).collect(),
+        pools: node.resources.pools_of(&gateway.name).map(|pool| pool.name.to_string()).collect(),
+    });
+    status.collect()
+}
+
+fn addresses(kernel: &mut LinuxKernel) -> Result<usize, CliError> {
+    let links = match kernel.list_links(Place::Egret) {
+        Err(Failure::NoNamespace { .. }) => return Ok(0),
+        links => links?,
+    };
+    let uplink = links.iter().find(|link| link.name == uplink_name());
+    let host = |(address, length): &&(std::net::IpAddr, u8)| {
+        *length == egret_types::Family::of(*address).bits()
+    };
+    Ok(uplink.map_or(0, |link| link.addresses.iter().filter(host).count()))
+}
+
+fn counters(kernel: &mut LinuxKernel) -> Result<Vec<CounterStatus>, CliError> {
+    let mut all = Vec::new();
+    for (place, family, table, chain, meaning) in MEANINGS {
+        let found = match kernel.counters(place, family, table) {
+            Err(Failure::NoNamespace { .. }) => continue,
+            found => found?,
+        };
+        let packets = found.iter().filter(|c| c.chain == chain).map(|c| c.packets).sum();
+        all.push(CounterStatus { meaning, packets });
+    }
+    Ok(all)
+}
+
+fn print(status: &Status) -> Result<(), CliError> {
+    let state = if status.up { "up" } else { "down" };
+    output::line(format_args!(
+        "node {}: gateway {state}, {} egress addresses",
+        status.node, status.addresses
+    ))?;
+    let row = |g: &GatewayStatus| {
+        vec![g.name.clone(), g.owner.clone(), g.members.join(","), g.pools.join(",")]
+    };
+    let rows: Vec<Vec<String>> = status.gateways.iter().map(row).collect();
+    output::table(&["GATEWAY", "OWNER", "MEMBERS", "POOLS"], &rows)?;
+    let rows: Vec<Vec<String>> = status
+        .counters
+        .iter()
+        .map(|counter| vec![counter.packets.to_string(), counter.meaning.to_owned()])
+        .collect();
+    output::table(&["PACKETS", "MEANING"], &rows)?;
+    status.problems.iter().try_for_each(|problem| output::line(format_args!("problem: {problem}")))
+}

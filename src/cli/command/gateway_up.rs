@@ -1,0 +1,155 @@
+//! `egretctl gateway up`: this node becomes the gateway for the pools that are its own. It may be
+//! run again at any time, after a node or pool was added for instance: what is right stays as it
+//! is, and no packet is lost.
+
+use egret_egress::apply;
+use egret_egress::desired::{GatewayFacts, OwnedPair, UplinkFacts, gateway};
+use egret_egress::kernel::{Kernel, Link, MainRoute};
+use egret_egress::object::{Place, Placed};
+use egret_egress::obsolete::obsolete;
+use egret_ipam::Pool;
+use egret_types::{Family, Identity, Prefix};
+
+use crate::error::CliError;
+use crate::node::Node;
+use crate::output::{self, Outcome};
+use crate::role::{self, GatewayRecord, Served, Take};
+
+/// Brings the gateway side up.
+pub(crate) fn run(node: &Node, take: Take) -> Result<Outcome, CliError> {
+    let served = role::served(node, take)?;
+    let _locks = node.local.lock_shared_objects()?;
+    let mut kernel = node.local.kernel();
+    let facts = facts(node, &served, &mut kernel)?;
+    let topology = node.topology()?;
+    let mut foundation = vec![topology.tunnel_guard()?];
+    foundation.extend(topology.foundation(&facts.node));
+    converge(node, &mut kernel, &foundation, gateway(&facts))?;
+    output::line(format_args!(
+        "gateway {}: {} egress pairs on node {} over {}",
+        role::names(&served),
+        facts.pairs.len(),
+        node.name,
+        facts.uplink.parent
+    ))?;
+    Ok(Outcome::Fine)
+}
+
+/// From what was made before to what is wanted now. Until all is done the record lists both, so
+/// that a `gateway down` after a crash removes both.
+fn converge(
+    node: &Node,
+    kernel: &mut dyn Kernel,
+    foundation: &[Placed],
+    objects: Vec<Placed>,
+) -> Result<(), CliError> {
+    let record = node.local.gateway_record();
+    let old = record.get()?.map(|record: GatewayRecord| record.objects).unwrap_or_default();
+    let gone = obsolete(&old, &objects);
+    let both = gone.iter().chain(&objects).cloned().collect();
+    record.put(&GatewayRecord { objects: both })?;
+    apply::ensure_all(kernel, foundation)?;
+    apply::ensure_all(kernel, &objects)?;
+    if let Some(failure) = apply::remove_all(kernel, &gone).into_iter().next() {
+        return Err(failure.into());
+    }
+    Ok(record.put(&GatewayRecord { objects })?)
+}
+
+fn facts(
+    node: &Node,
+    served: &[Served<'_>],
+    kernel: &mut dyn Kernel,
+) -> Result<GatewayFacts, CliError> {
+    let topology = node.topology()?;
+    let pairs = owned_pairs(node, served)?;
+    Ok(GatewayFacts {
+        node: topology.node_facts(node.underlay(kernel)?.mtu)?,
+        peers: topology.peers()?,
+        pods: topology.pod_networks(),
+        uplink: uplink(kernel, served, &pairs)?,
+        pairs,
+    })
+}
+
+/// Every usable pair of every pool of these gateways.
+fn owned_pairs(node: &Node, served: &[Served<'_>]) -> Result<Vec<OwnedPair>, CliError> {
+    let mut owned = Vec::new();
+    for Served { gateway, .. } in served {
+        let before = owned.len();
+        for definition in node.resources.pools_of(&gateway.name) {
+            let pool = Pool::new(definition, []);
+            owned.extend(pool.all_pairs().map(|(index, pair)| OwnedPair {
+                identity: Identity::new(pool.id(), index),
+                pair,
+            }));
+        }
+        if owned.len() == before {
+            return Err(CliError::NoPool(gateway.name.clone()));
+        }
+    }
+    Ok(owned)
+}
+
+/// The uplink as the resources give it; what they leave out is copied from the interface.
+fn uplink(
+    kernel: &mut dyn Kernel,
+    served: &[Served<'_>],
+    pairs: &[OwnedPair],
+) -> Result<UplinkFacts, CliError> {
+    let Some(Served { gateway, uplink }) = served.first() else {
+        return Err(CliError::Nothing);
+    };
+    let links = kernel.list_links(Place::Root)?;
+    let link = links.iter().find(|link| link.name == uplink.interface).ok_or_else(|| {
+        let (gateway, interface) = (gateway.name.clone(), uplink.interface.clone());
+        CliError::NoSuchLink { gateway, interface }
+    })?;
+    let mut routes = kernel.list_main_routes(Place::Root)?;
+    routes.retain(|route| route.link == link.index);
+    let addresses: Vec<_> = uplink.addresses.iter().map(|a| (a.address(), a.length())).collect();
+    let given: Vec<Family> = addresses.iter().map(|(address, _)| Family::of(*address)).collect();
+    // A given address brings its network along.
+    let connected = connected(&routes).filter(|network| !given.contains(&network.family()));
+    let connected: Vec<Prefix> = connected.collect();
+    let mut next_hops = uplink.next_hops.clone();
+    for family in Family::BOTH {
+        if !next_hops.iter().any(|hop| Family::of(*hop) == family) {
+            next_hops.extend(default_hop(&routes, family));
+        }
+    }
+    let facts = UplinkFacts { parent: link.name.clone(), addresses, connected, next_hops };
+    check_ways_out(link, &facts, pairs)?;
+    Ok(facts)
+}
+
+fn connected(routes: &[MainRoute]) -> impl Iterator<Item = Prefix> {
+    let link_local = |p: Prefix| match p.address() {
+        std::net::IpAddr::V4(address) => address.is_link_local(),
+        std::net::IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+    };
+    routes
+        .iter()
+        .filter(|route| route.hop.is_none())
+        .map(|route| route.destination)
+        .filter(move |prefix| prefix.length() > 0 && !link_local(*prefix))
+}
+
+fn default_hop(routes: &[MainRoute], family: Family) -> Option<std::net::IpAddr> {
+    let defaults = routes.iter().filter(|route| route.destination == Prefix::all(family));
+    defaults.min_by_key(|route| route.metric).and_then(|route| route.hop)
+}
+
+/// A family that the pools have must lead somewhere.
+fn check_ways_out(link: &Link, facts: &UplinkFacts, pairs: &[OwnedPair]) -> Result<(), CliError> {
+    for family in Family::BOTH {
+        let needed = pairs.iter().any(|owned| owned.pair.get(family).is_some());
+        let way = facts.connected.iter().any(|network| network.family() == family)
+            || facts.addresses.iter().any(|(address, _)| Family::of(*address) == family)
+            || facts.next_hops.iter().any(|hop| Family::of(*hop) == family);
+        if needed && !way {
+            return Err(CliError::NoWayOut { interface: link.name.clone(), family });
+        }
+    }
+    Ok(())
+}

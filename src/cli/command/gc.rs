@@ -1,0 +1,92 @@
+//! `egretctl gc`: what all pods of this node shared goes when no pod is left. It needs no
+//! resources: a removal goes by name.
+
+use egret_egress::apply;
+use egret_egress::desired::{identities_of, shared_by_name, worker_by_name};
+use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::object::{Place, Placed};
+use egret_kernel::LinuxKernel;
+use egret_types::{LinkName, ours};
+
+use crate::error::CliError;
+use crate::node::Local;
+use crate::output::{self, Outcome};
+
+/// Whether anything is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It is.
+    Remove,
+    /// It is only told.
+    Tell,
+}
+
+/// Removes the shared objects, unless somebody still needs them.
+pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
+    let _alone = local.lock_node()?;
+    let mut kernel = local.kernel();
+    let records = local.records()?;
+    if !records.live.is_empty() {
+        let count = records.live.len();
+        output::line(format_args!("{count} attachments on this node: nothing to remove"))?;
+        return Ok(Outcome::Fine);
+    }
+    let unknown = pod_links(&mut kernel)?;
+    if !unknown.is_empty() {
+        // A veth lives as long as its pod's namespace: these are pods whose records are lost.
+        for link in &unknown {
+            output::line(format_args!("link {link} belongs to a pod that is not recorded"))?;
+        }
+        return Ok(Outcome::Problem);
+    }
+    let objects = match local.gateway_record().get()? {
+        Some(_) => worker_side(&mut kernel)?,
+        None => shared_by_name(),
+    };
+    match mode {
+        Mode::Tell => tell(&objects),
+        Mode::Remove => {
+            local.discard(&records)?;
+            remove(&mut kernel, &objects)
+        }
+    }
+}
+
+/// Node ends of pods' links.
+fn pod_links(kernel: &mut LinuxKernel) -> Result<Vec<LinkName>, CliError> {
+    let links = match kernel.list_links(Place::Egret) {
+        Err(Failure::NoNamespace { .. }) => return Ok(Vec::new()),
+        links => links?,
+    };
+    let names = links.into_iter().filter(|link| link.kind.as_deref() == Some("veth"));
+    Ok(names.map(|link| link.name).collect())
+}
+
+/// What only the worker role of this node made, while the gateway role stays.
+fn worker_side(kernel: &mut LinuxKernel) -> Result<Vec<Placed>, CliError> {
+    let tunnel = ours::link(ours::TUNNEL_LINK);
+    let entries = kernel.list_fdb(Place::Egret, &tunnel)?;
+    let mut objects = vec![worker_by_name()];
+    objects.extend(identities_of(entries));
+    Ok(objects)
+}
+
+fn tell(objects: &[Placed]) -> Result<Outcome, CliError> {
+    for placed in objects.iter().rev() {
+        output::line(format_args!("would remove {} from {}", placed.object, placed.place))?;
+    }
+    Ok(Outcome::Fine)
+}
+
+fn remove(kernel: &mut LinuxKernel, objects: &[Placed]) -> Result<Outcome, CliError> {
+    let failures = apply::remove_all(kernel, objects);
+    for failure in &failures {
+        output::line(failure)?;
+    }
+    if failures.is_empty() {
+        output::line("no attachment is left: shared objects removed")?;
+        Ok(Outcome::Fine)
+    } else {
+        Ok(Outcome::Problem)
+    }
+}

@@ -1,0 +1,8 @@
+//! One file for each subcommand.
+
+pub(crate) mod gateway_down;
+pub(crate) mod gateway_status;
+pub(crate) mod gateway_up;
+pub(crate) mod gc;
+pub(crate) mod repair;
+pub(crate) mod validate;

@@ -1,0 +1,54 @@
+//! Why a command could not look or act.
+
+use std::path::PathBuf;
+
+use egret_egress::kernel::Failure;
+use egret_egress::topology::TopologyError;
+use egret_egress::underlay::UnderlayError;
+use egret_types::{Family, GatewayName, LinkName, NodeName};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("read {}: {source}", file.display())]
+    ReadConfig { file: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", file.display())]
+    ParseConfig { file: PathBuf, source: serde_json::Error },
+    #[error("{}: no plugin of type \"egret\" in it", file.display())]
+    NoPlugin { file: PathBuf },
+    #[error("read the host name: {0}")]
+    HostName(nix::errno::Errno),
+    #[error("the host name is no node name, use --node or set nodeName: {0}")]
+    NodeName(#[from] egret_types::Invalid),
+    #[error("{0}")]
+    Resources(#[from] egret_store::resource_dir::LoadError),
+    #[error("{0}")]
+    Topology(#[from] TopologyError),
+    #[error("{0}")]
+    Underlay(#[from] UnderlayError),
+    #[error("{0}")]
+    Kernel(#[from] Failure),
+    #[error("{0}")]
+    Store(#[from] egret_store::Error),
+    #[error("node {0} is no member of any EgressGateway")]
+    NoMember(NodeName),
+    #[error(
+        "node {node} is not the first member of gateway {gateway}, {first} is: reorder the members, or use --take to take its egress IPs although the workers still send to {first}"
+    )]
+    NotFirst { node: NodeName, gateway: GatewayName, first: NodeName },
+    #[error("gateways {first} and {second} want different uplinks on this node; one is possible")]
+    TwoUplinks { first: GatewayName, second: GatewayName },
+    #[error("gateway {0} has no uplink interface on this node: set uplink.interface")]
+    NoUplink(GatewayName),
+    #[error("uplink interface {interface} of gateway {gateway} does not exist on this node")]
+    NoSuchLink { gateway: GatewayName, interface: LinkName },
+    #[error(
+        "uplink interface {interface} has no {family} network and no {family} default route, which the pools need: set uplink.addresses and uplink.nextHops"
+    )]
+    NoWayOut { interface: LinkName, family: Family },
+    #[error("there is no gateway to serve")]
+    Nothing,
+    #[error("gateway {0} serves no pool")]
+    NoPool(GatewayName),
+    #[error("print the answer: {0}")]
+    Print(std::io::Error),
+}

@@ -1,0 +1,55 @@
+//! `egretctl`, the operator's command. `args` says what can be asked, one file below `command`
+//! does each thing, `output` alone prints.
+
+mod args;
+mod command;
+mod error;
+mod node;
+mod output;
+mod role;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command, GatewayCommand};
+use crate::command::gc::Mode;
+use crate::node::{Local, Node};
+use crate::output::Outcome;
+use crate::role::Take;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = match &args.command {
+        Command::Validate { dir } => command::validate::run(&args, dir.as_deref()),
+        Command::Gateway { command: GatewayCommand::Up { take } } => {
+            Node::load(&args).and_then(|node| command::gateway_up::run(&node, taking(*take)))
+        }
+        Command::Gateway { command: GatewayCommand::Down } => {
+            Local::load(&args).and_then(|local| command::gateway_down::run(&local))
+        }
+        Command::Gateway { command: GatewayCommand::Status { output } } => {
+            Node::load(&args).and_then(|node| command::gateway_status::run(&node, *output))
+        }
+        Command::Gc { dry_run } => {
+            Local::load(&args).and_then(|local| command::gc::run(&local, mode(*dry_run)))
+        }
+        Command::Repair => Node::load(&args).and_then(|node| command::repair::run(&node)),
+    };
+    match outcome {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Problem) => ExitCode::from(1),
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn taking(flag: bool) -> Take {
+    if flag { Take::Yes } else { Take::No }
+}
+
+fn mode(dry_run: bool) -> Mode {
+    if dry_run { Mode::Tell } else { Mode::Remove }
+}
