@@ -3,10 +3,10 @@
 use egret_egress::nft::{Chain, Content, Element, Policy, Rule, Ruleset, Set};
 use egret_types::ours::NFT_OWNER;
 
+use super::bytecode;
+use super::chain::{hook_text, same_hook, same_policy};
 use super::element::{Pair, RawValue};
-use super::ensure::{
-    exact_difference, hook_text, ranges, same_hook, same_policy, shape_difference,
-};
+use super::ensure::{exact_difference, ranges, shape_difference};
 use super::error::Error;
 use super::found;
 use super::rule;
@@ -96,10 +96,11 @@ fn not_among(ranges: &Ranges, others: &Ranges) -> Vec<String> {
     ranges
         .iter()
         .filter(|range| !others.contains(range))
-        .map(|(first, last)| match first == last {
-            true => first.to_string(),
-            false => format!("{first}-{last}"),
-        })
+        .map(
+            |(first, last)| {
+                if first == last { first.to_string() } else { format!("{first}-{last}") }
+            },
+        )
         .collect()
 }
 
@@ -144,7 +145,7 @@ fn compare_chain(
 fn compare_rules(
     name: &str,
     wanted: &[Rule],
-    found: &[found::Rule],
+    found: &[bytecode::Rule],
     out: &mut Vec<String>,
 ) -> Result<(), Error> {
     let mut encoded = Vec::with_capacity(wanted.len());
@@ -162,12 +163,12 @@ fn compare_rules(
         let other = encoded.iter().position(|code| present.is(code));
         let is = match other.and_then(|place| wanted.get(place)) {
             Some(rule) => format!("`{}`", text(rule)),
-            None => format!("[{}], differing at {expression}", bytecode(present)),
+            None => format!("[{}], differing at {expression}", expressions(present)),
         };
         out.push(format!("{name}: rule {number} is {is}, should be `{}`", text(rule)));
     }
     for (place, rule) in found.iter().enumerate().skip(wanted.len()) {
-        out.push(format!("{name}: rule {} is one too many: [{}]", place + 1, bytecode(rule)));
+        out.push(format!("{name}: rule {} is one too many: [{}]", place + 1, expressions(rule)));
     }
     Ok(())
 }
@@ -176,7 +177,7 @@ fn text(rule: &Rule) -> String {
     rule.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn bytecode(rule: &found::Rule) -> String {
+fn expressions(rule: &bytecode::Rule) -> String {
     let names = rule.expressions.iter().map(|bytecode| bytecode.name.as_str());
     names.collect::<Vec<_>>().join(" ")
 }

@@ -1,12 +1,14 @@
-//! Keys and values of sets: their types, their bytes in registers and messages, and intervals.
+//! Keys and values of sets: their types, and their bytes in registers and messages.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use egret_egress::nft::{Content, DataType, Datum, Entry, Set, Value, ValueType};
 use egret_types::{Family, IfIndex, MacAddr};
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, SetElementAttribute, SetElementFlags, Verdict, VerdictAttribute,
+    DataAttribute, ListAttribute, SetElementAttribute, Verdict, VerdictAttribute,
 };
+
+use super::interval;
 
 /// One element in a message.
 pub(super) type ElementNla = ListAttribute<SetElementAttribute>;
@@ -19,8 +21,6 @@ const CONCATENATION_BITS: u32 = 6;
 // nft's user data of sets and elements. The kernel keeps it for nft, which prints with it.
 const UDATA_KEY_BYTE_ORDER: u8 = 0;
 const UDATA_VALUE_BYTE_ORDER: u8 = 1;
-const UDATA_ELEMENT_FLAGS: u8 = 1;
-const UDATA_OPEN_INTERVAL: u32 = 1;
 
 /// Types and lengths of a set's keys and values, as the kernel stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +105,14 @@ pub(super) fn byte_orders(set: &Set) -> Vec<u8> {
 }
 
 /// nft's user data: kind, length, value; numbers in host order.
-fn user_number(kind: u8, number: u32) -> Vec<u8> {
+pub(super) fn user_number(kind: u8, number: u32) -> Vec<u8> {
     let mut bytes = vec![kind, 4];
     bytes.extend_from_slice(&number.to_ne_bytes());
     bytes
 }
 
 /// The bytes of a datum as they stand in a register: addresses as in packets, numbers in host order.
-fn bytes(datum: &Datum) -> Vec<u8> {
+pub(super) fn bytes(datum: &Datum) -> Vec<u8> {
     match datum {
         Datum::Address(IpAddr::V4(address)) => address.octets().to_vec(),
         Datum::Address(IpAddr::V6(address)) => address.octets().to_vec(),
@@ -152,7 +152,7 @@ impl Pair {
         match &self.value {
             RawValue::None => {}
             RawValue::Data(bytes) => {
-                attributes.push(SetElementAttribute::Data(DataAttribute::Value(bytes.clone())))
+                attributes.push(SetElementAttribute::Data(DataAttribute::Value(bytes.clone())));
             }
             RawValue::Jump(chain) => {
                 attributes.push(SetElementAttribute::Data(DataAttribute::Verdict(vec![
@@ -222,14 +222,14 @@ fn datum(kind: DataType, bytes: &[u8]) -> Option<Datum> {
     })
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Some(Ipv4Addr::from(octets).into());
     }
     <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
 }
 
-fn key_attribute(key: &[u8]) -> SetElementAttribute {
+pub(super) fn key_attribute(key: &[u8]) -> SetElementAttribute {
     SetElementAttribute::Key(DataAttribute::Value(key.to_vec()))
 }
 
@@ -240,61 +240,6 @@ pub(super) fn content(set: &Set) -> Vec<ElementNla> {
         Content::Exact(entries) => {
             entries.iter().map(|entry| Pair::from(entry).element()).collect()
         }
-        Content::Ranges(ranges) => intervals(ranges),
+        Content::Ranges(ranges) => interval::elements(ranges),
     }
-}
-
-/// A start element for each range, and an end element one past its last address. A range that
-/// reaches the last address of its family has no end; nft knows it by the start's user data.
-fn intervals(ranges: &[(IpAddr, IpAddr)]) -> Vec<ElementNla> {
-    let mut elements = Vec::with_capacity(2 * ranges.len() + 1);
-    if let Some((first, _)) = ranges.first() {
-        // As nft does. The kernel needs it not.
-        let zero = Family::of(*first).address(0);
-        if zero != *first {
-            elements.push(interval_end(zero));
-        }
-    }
-    for (start, last) in ranges {
-        let mut attributes = vec![key_attribute(&bytes(&Datum::Address(*start)))];
-        let end = after(*last);
-        if end.is_none() {
-            let open = user_number(UDATA_ELEMENT_FLAGS, UDATA_OPEN_INTERVAL);
-            attributes.push(SetElementAttribute::UserData(open));
-        }
-        elements.push(ListAttribute::Element(attributes));
-        elements.extend(end.map(interval_end));
-    }
-    elements
-}
-
-fn interval_end(address: IpAddr) -> ElementNla {
-    ListAttribute::Element(vec![
-        key_attribute(&bytes(&Datum::Address(address))),
-        SetElementAttribute::Flags(SetElementFlags::IntervalEnd),
-    ])
-}
-
-fn after(address: IpAddr) -> Option<IpAddr> {
-    let family = Family::of(address);
-    let number = Family::number(address);
-    (number < family.last()).then(|| family.address(number + 1))
-}
-
-/// The ranges that starts and ends (true: an end) make; the inverse of what is written.
-pub(super) fn ranges(mut boundaries: Vec<(Vec<u8>, bool)>) -> Vec<(IpAddr, IpAddr)> {
-    // At one address an end stands before the start of the next range.
-    boundaries.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-    let mut ranges = Vec::new();
-    let mut open: Option<IpAddr> = None;
-    for (key, end) in boundaries {
-        let Some(boundary) = address(&key) else { continue };
-        let family = Family::of(boundary);
-        if let Some(start) = open.take() {
-            ranges.push((start, family.address(Family::number(boundary).saturating_sub(1))));
-        }
-        open = (!end).then_some(boundary);
-    }
-    ranges.extend(open.map(|start| (start, Family::of(start).address(Family::of(start).last()))));
-    ranges
 }

@@ -90,3 +90,34 @@ impl fmt::Display for Joined<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    #[test]
+    fn a_lack_of_privilege_is_told_from_other_failures() {
+        let read = |errno: Errno| Error::Read {
+            object: "table inet egret".to_owned(),
+            source: errno.into(),
+        };
+        assert!(read(Errno::EPERM).is_not_permitted());
+        assert!(!read(Errno::EINVAL).is_not_permitted());
+        let refusal = |errno: Errno, attribute| Refusal {
+            operation: "add chain inet egret in".to_owned(),
+            errno: errno as i32,
+            text: None,
+            attribute,
+        };
+        let name = Some((3, b"in\0".to_vec()));
+        let refusals = vec![refusal(Errno::EPERM, None), refusal(Errno::EEXIST, name)];
+        let error = Error::Refused { refusals };
+        assert!(error.is_not_permitted());
+        assert_eq!(
+            error.to_string(),
+            "add chain inet egret in: Operation not permitted (os error 1); \
+             add chain inet egret in: File exists (os error 17) (attribute 3 in)"
+        );
+    }
+}

@@ -1,5 +1,5 @@
-//! Single expressions of nf_tables bytecode. A register is named by the offset of its bytes in the
-//! sixteen 32-bit registers, so that a concatenation lies where its parts follow each other.
+//! Single expressions of `nf_tables` bytecode. A register is named by the offset of its bytes in
+//! the sixteen 32-bit registers, so that a concatenation lies where its parts follow each other.
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{

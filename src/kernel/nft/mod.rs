@@ -3,13 +3,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `socket.rs` | one netlink socket: pipelined reads, dumps, transactions under a generation |
-//! | `batch.rs` | the bytes of one transaction, object by object |
-//! | `rule.rs`, `expression.rs` | a rule's expressions as nf_tables bytecode |
-//! | `element.rs` | keys, values and intervals of sets |
-//! | `found.rs` | what the kernel answers, read back |
-//! | `snapshot.rs` | everything a ruleset names, read under one generation |
-//! | `ensure.rs`, `remove.rs`, `differences.rs`, `counters.rs` | the four operations |
+//! | `socket.rs`, `message.rs`, `attribute.rs` | one netlink socket: pipelined reads, dumps, transactions |
+//! | `batch.rs`, `table.rs` | the bytes of one transaction, object by object |
+//! | `rule.rs`, `expression.rs` | a rule's expressions as `nf_tables` bytecode |
+//! | `element.rs`, `interval.rs` | keys, values and intervals of sets |
+//! | `found.rs`, `bytecode.rs`, `snapshot.rs` | what the kernel has, read back |
+//! | `ensure.rs` with `chain.rs`, `remove.rs`, `differences.rs`, `counters.rs` | the operations |
 //!
 //! Every change follows one pattern: read, plan one transaction, send it under the generation that
 //! was read, and begin again when somebody else wrote meanwhile. A plan deletes only what is there
@@ -18,6 +17,8 @@
 
 mod attribute;
 mod batch;
+mod bytecode;
+mod chain;
 mod counters;
 mod differences;
 mod element;
@@ -25,10 +26,13 @@ mod ensure;
 mod error;
 mod expression;
 mod found;
+mod interval;
+mod message;
 mod remove;
 mod rule;
 mod snapshot;
 mod socket;
+mod table;
 #[cfg(test)]
 mod tests;
 

@@ -1,16 +1,18 @@
 //! Removing a ruleset: whatever of it is left, and nothing that others have put in its place or
 //! still use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use egret_egress::nft::{Expr, Removal, Ruleset, Set, Value, ValueType};
 
-use super::batch::{Batch, Table};
+use super::batch::Batch;
+use super::bytecode;
 use super::element::RawValue;
 use super::error::Error;
 use super::found;
 use super::snapshot::{Scope, Snapshot};
 use super::socket::{Next, Plan, Socket};
+use super::table::Table;
 
 /// How often that which a transaction removes jumps to which chain.
 pub(super) type Going = BTreeMap<String, u32>;
@@ -64,9 +66,12 @@ fn is_all_of_table(ruleset: &Ruleset, found: &Snapshot) -> bool {
 /// another one since.
 fn plan_elements(table: &mut Table<'_>, ruleset: &Ruleset, found: &Snapshot) -> Going {
     let mut gone = Vec::new();
+    let mut keys = BTreeSet::new();
     let elements = ruleset.elements.iter().zip(&found.wanted).zip(&found.elements);
     for ((element, wanted), found) in elements {
-        if ruleset.sets.iter().any(|set| set.name == element.set && is_emptied(set)) {
+        let is_emptied = |set: &Set| set.name == element.set && is_emptied(set);
+        // The kernel refuses to delete one key twice.
+        if ruleset.sets.iter().any(is_emptied) || !keys.insert((&element.set, &wanted.key)) {
             continue;
         }
         match (found, &wanted.value) {
@@ -148,7 +153,7 @@ fn plan_chains(
             }
             _ => continue,
         }
-        for chain in rules.iter().flat_map(found::Rule::jumps) {
+        for chain in rules.iter().flat_map(bytecode::Rule::jumps) {
             *going.entry(chain).or_default() += 1;
         }
     }
@@ -193,7 +198,7 @@ pub(super) fn release(
 
 /// Whether a chain is used by its own rules and by what goes, and by nothing that stays. The count
 /// is exact under the generation in which it was read: nobody can add a use before the transaction.
-fn is_last_use(chain: &found::Chain, rules: &[found::Rule], going: u32) -> bool {
+fn is_last_use(chain: &found::Chain, rules: &[bytecode::Rule], going: u32) -> bool {
     chain.uses as usize == rules.len() + going as usize
 }
 

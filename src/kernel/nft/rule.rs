@@ -17,6 +17,8 @@ use super::expression::{
 /// `IFNAMSIZ`: a name of this many bytes, filled with zeros, is compared whole.
 const NAME_LENGTH: u32 = 16;
 const ETHER_LENGTH: u32 = 6;
+/// Bytes of all registers.
+const REGISTERS: u32 = 64;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
@@ -65,18 +67,9 @@ fn encode_expr(expr: &Expr, out: &mut Vec<Expression>) -> Option<()> {
                 compare(Operator::NotEqual, START, &zero),
             ]);
         }
-        Expr::Lookup(key, op, set) => {
-            let mode = match op {
-                Op::Is => LookupMode::Member,
-                Op::IsNot => LookupMode::NoMember,
-            };
-            load_key(key, out)?;
-            out.push(lookup(set, mode));
-        }
-        Expr::VerdictMap(key, map) => {
-            load_key(key, out)?;
-            out.push(lookup(map, LookupMode::VerdictMap));
-        }
+        Expr::Lookup(key, Op::Is, set) => look_up(key, set, LookupMode::Member, out)?,
+        Expr::Lookup(key, Op::IsNot, set) => look_up(key, set, LookupMode::NoMember, out)?,
+        Expr::VerdictMap(key, map) => look_up(key, map, LookupMode::VerdictMap, out)?,
         Expr::SetConstant(target, constant) => {
             out.extend([immediate(START, &target_bytes(*target, *constant)?), store(*target)]);
         }
@@ -86,22 +79,20 @@ fn encode_expr(expr: &Expr, out: &mut Vec<Expression>) -> Option<()> {
         }
         Expr::SetBits(target, bits) => {
             load_number(readable(*target)?, START, out)?;
-            out.extend([
-                bitwise(START, &(!bits).to_ne_bytes(), &bits.to_ne_bytes()),
-                store(*target),
-            ]);
+            let set = bitwise(START, &(!bits).to_ne_bytes(), &bits.to_ne_bytes());
+            out.extend([set, store(*target)]);
         }
         Expr::ReturnMacs(source) => return_macs(*source, out),
         Expr::Forward(index) => {
             out.extend([immediate(START, &index.0.to_ne_bytes()), forward(START)]);
         }
         Expr::ForwardMap(key, map) => {
-            load_key(key, out)?;
-            out.extend([lookup(map, LookupMode::Map), forward(START)]);
+            look_up(key, map, LookupMode::Map, out)?;
+            out.push(forward(START));
         }
         Expr::SnatMap(family, key, map) => {
-            load_key(key, out)?;
-            out.extend([lookup(map, LookupMode::Map), snat(protocol(*family), START)]);
+            look_up(key, map, LookupMode::Map, out)?;
+            out.push(snat(protocol(*family), START));
         }
         Expr::NoTrack => out.push(no_track()),
         Expr::Counter => out.push(counter()),
@@ -110,6 +101,12 @@ fn encode_expr(expr: &Expr, out: &mut Vec<Expression>) -> Option<()> {
         Expr::Return => out.push(verdict(Verdict::Return)),
         Expr::Jump(chain) => out.push(jump(chain)),
     }
+    Some(())
+}
+
+fn look_up(key: &[Field], set: &str, mode: LookupMode, out: &mut Vec<Expression>) -> Option<()> {
+    load_key(key, out)?;
+    out.push(lookup(set, mode));
     Some(())
 }
 
@@ -189,7 +186,6 @@ fn load_key(key: &[Field], out: &mut Vec<Expression>) -> Option<()> {
         let Layout(_, length, _) = layout(*field);
         offset += length.next_multiple_of(4);
     }
-    const REGISTERS: u32 = 64;
     (offset <= REGISTERS && offset > 0).then_some(())
 }
 

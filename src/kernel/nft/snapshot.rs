@@ -10,11 +10,13 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use super::attribute::{attribute, be32};
-use super::batch::{Batch, Table, element_list, protocol};
+use super::batch::{Batch, protocol};
+use super::bytecode;
 use super::element::{Pair, RawValue};
 use super::error::Error;
 use super::found;
 use super::socket::{Question, Socket};
+use super::table::{Table, element_list};
 
 /// What of a ruleset is there. The lists are parallel to the ruleset's.
 pub(super) struct Snapshot {
@@ -141,7 +143,11 @@ impl<'a> Scope<'a> {
     }
 
     /// The rules of one chain in order.
-    pub(super) fn rules(self, socket: &mut Socket, chain: &str) -> Result<Vec<found::Rule>, Error> {
+    pub(super) fn rules(
+        self,
+        socket: &mut Socket,
+        chain: &str,
+    ) -> Result<Vec<bytecode::Rule>, Error> {
         let attributes = || {
             vec![
                 RuleAttribute::Table(self.table.to_owned()),
@@ -152,7 +158,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The rules of all chains of the table, chain by chain in order.
-    pub(super) fn all_rules(self, socket: &mut Socket) -> Result<Vec<found::Rule>, Error> {
+    pub(super) fn all_rules(self, socket: &mut Socket) -> Result<Vec<bytecode::Rule>, Error> {
         let attributes = || vec![RuleAttribute::Table(self.table.to_owned())];
         self.list_rules(socket, attributes, "")
     }
@@ -162,12 +168,12 @@ impl<'a> Scope<'a> {
         socket: &mut Socket,
         attributes: impl Fn() -> Vec<RuleAttribute>,
         chain: &str,
-    ) -> Result<Vec<found::Rule>, Error> {
+    ) -> Result<Vec<bytecode::Rule>, Error> {
         let list = socket.dump(|| {
             let message = NfTablesMessage::GetRule(RuleMessage { attributes: attributes() });
             self.question(message, "rules of", chain)
         })?;
-        Ok(list.iter().map(|bytes| found::Rule::from(bytes.as_slice())).collect())
+        Ok(list.iter().map(|bytes| bytecode::Rule::from(bytes.as_slice())).collect())
     }
 
     /// All elements of a set.

@@ -4,20 +4,17 @@
 use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use super::attribute::{attribute, text};
 use super::batch::Batch;
 use super::error::{Error, Refusal};
+use super::message::{append, messages};
 
 /// A dump's datagrams have at most 32 KiB.
 const DATAGRAM: usize = 64 << 10;
@@ -32,17 +29,12 @@ const TRIES: u32 = 500;
 const LONGEST_PAUSE: Duration = Duration::from_millis(3);
 
 const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_CAPPED: u16 = 0x100;
-const NLM_F_ACK_TLVS: u16 = 0x200;
-const NLMSGERR_ATTR_MSG: u16 = 1;
-const NLMSGERR_ATTR_OFFS: u16 = 2;
-const NETLINK_HEADER: usize = 16;
 /// Family, version and resource id before the attributes of every nfnetlink message.
 const NETFILTER_HEADER: usize = 4;
 
 /// A socket that stays in the network namespace in which it was opened.
 pub(crate) struct Socket {
-    socket: netlink_sys::Socket,
+    netlink: netlink_sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -75,14 +67,6 @@ enum Commit {
     Stale,
 }
 
-/// One netlink message of a datagram.
-struct Message<'a> {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    payload: &'a [u8],
-}
-
 impl Socket {
     /// Opens a socket in the network namespace of the calling thread.
     pub(crate) fn open() -> Result<Self, Error> {
@@ -93,7 +77,7 @@ impl Socket {
         socket.set_cap_ack(true).map_err(failed)?;
         socket.set_ext_ack(true).map_err(failed)?;
         set_options(&socket).map_err(|errno| failed(errno.into()))?;
-        Ok(Self { socket, sequence: 1, buffer: Vec::with_capacity(DATAGRAM) })
+        Ok(Self { netlink: socket, sequence: 1, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
     /// Sequence numbers for `count` messages, for nothing else of this socket.
@@ -182,7 +166,7 @@ impl Socket {
                         return Ok((!interrupted).then_some(list));
                     }
                     None => {
-                        list.extend(message.payload.get(NETFILTER_HEADER..).map(<[u8]>::to_vec))
+                        list.extend(message.payload.get(NETFILTER_HEADER..).map(<[u8]>::to_vec));
                     }
                 }
             }
@@ -261,7 +245,7 @@ impl Socket {
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Error> {
-        let sent = self.socket.send(bytes, 0);
+        let sent = self.netlink.send(bytes, 0);
         sent.map(|_| ()).map_err(|source| Error::Exchange { operation: "send to nftables", source })
     }
 
@@ -269,7 +253,7 @@ impl Socket {
         let failed = |source| Error::Exchange { operation: "receive from nftables", source };
         self.buffer.clear();
         let flags = (flags | MsgFlags::MSG_TRUNC).bits();
-        let length = self.socket.recv(&mut self.buffer, flags).map_err(failed)?;
+        let length = self.netlink.recv(&mut self.buffer, flags).map_err(failed)?;
         if length > self.buffer.len() {
             return Err(failed(io::Error::other("a datagram is larger than 64 KiB")));
         }
@@ -286,80 +270,4 @@ fn set_options(socket: &netlink_sys::Socket) -> nix::Result<()> {
         setsockopt(socket, sockopt::RcvBuf, &SOCKET_BUFFER)?;
     }
     setsockopt(socket, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))
-}
-
-/// Adds one message with its padding.
-pub(super) fn append(
-    out: &mut Vec<u8>,
-    flags: u16,
-    sequence: u32,
-    family: NetfilterProtoFamily,
-    message: NfTablesMessage,
-) {
-    append_netfilter(
-        out,
-        flags,
-        sequence,
-        NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message),
-    );
-}
-
-/// The same for messages of nfnetlink itself.
-pub(super) fn append_netfilter(
-    out: &mut Vec<u8>,
-    flags: u16,
-    sequence: u32,
-    message: NetfilterMessage,
-) {
-    let mut header = NetlinkHeader::default();
-    header.flags = flags;
-    header.sequence_number = sequence;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-    message.finalize();
-    let start = out.len();
-    out.resize(start + message.buffer_len().next_multiple_of(4), 0);
-    message.serialize(&mut out[start..]);
-}
-
-/// The messages of one datagram; ends at the first malformed one.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let message = NetlinkBuffer::new_checked(datagram).ok()?;
-        let length = message.length() as usize;
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message {
-            kind: message.message_type(),
-            flags: message.flags(),
-            sequence: message.sequence_number(),
-            payload: message.into_inner().get(NETLINK_HEADER..length)?,
-        })
-    })
-}
-
-impl Message<'_> {
-    /// The error number, if this says one. An acknowledgement is the error 0.
-    fn error(&self) -> Option<i32> {
-        if self.kind != NLMSG_ERROR {
-            return None;
-        }
-        let code = self.payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-        (code != 0).then(|| code.saturating_neg())
-    }
-
-    /// The kernel's words, and the offset of the attribute it means in the refused message.
-    fn extended_ack(&self) -> (Option<String>, Option<usize>) {
-        let echoed = self.payload.get(4..).unwrap_or_default();
-        if self.flags & NLM_F_ACK_TLVS == 0 || echoed.len() < NETLINK_HEADER {
-            return (None, None);
-        }
-        let length = match echoed.first_chunk() {
-            Some(length) if self.flags & NLM_F_CAPPED == 0 => u32::from_ne_bytes(*length) as usize,
-            _ => NETLINK_HEADER,
-        };
-        let rest = echoed.get(length.next_multiple_of(4)..).unwrap_or_default();
-        let offset = attribute(rest, NLMSGERR_ATTR_OFFS)
-            .and_then(|value| value.first_chunk())
-            .map(|offset| u32::from_ne_bytes(*offset) as usize);
-        (attribute(rest, NLMSGERR_ATTR_MSG).map(text), offset)
-    }
 }

@@ -324,6 +324,18 @@ fn a_verdict_map_of_one_owner_takes_its_chains_along() {
 }
 
 #[test]
+fn an_element_named_twice_is_one() {
+    let mut socket = namespace();
+    socket.ensure(&worker()).unwrap();
+    let empty = listing();
+    let mut twice = pod(1, "dA");
+    twice.elements.extend(pod(1, "dA").elements);
+    assert_ensured(&mut socket, &twice);
+    socket.remove(&twice).unwrap();
+    assert_eq!(listing(), empty);
+}
+
+#[test]
 fn elements_of_several_owners_live_side_by_side() {
     let mut socket = namespace();
     let owner = |mark: u32| {

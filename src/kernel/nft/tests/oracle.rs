@@ -9,7 +9,7 @@ use egret_types::{Family, IfIndex};
 use rstest::rstest;
 
 use super::testbed::{chain, link, mac, namespace, nft, ruleset, set};
-use crate::nft::found::{Bytecode, Rule};
+use crate::nft::bytecode::{Bytecode, Rule};
 use crate::nft::snapshot::Scope;
 
 const ADDRESS4: DataType = DataType::Address(Family::V4);

@@ -1,6 +1,5 @@
 //! A network namespace for one test, and `nft` and `ip` in it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use egret_egress::nft::{
@@ -118,10 +117,4 @@ pub(super) fn worker() -> Ruleset {
     let placed = egret_egress::desired::worker(egret_types::NodeId::try_from(7).unwrap());
     let egret_egress::object::Object::Nft(ruleset) = placed.object else { panic!("a ruleset") };
     ruleset
-}
-
-/// Number of packets by chain and rule.
-pub(super) fn packets(socket: &mut Socket, ruleset: &Ruleset) -> BTreeMap<(String, usize), u64> {
-    let counters = socket.counters(ruleset.family, &ruleset.table).unwrap();
-    counters.into_iter().map(|c| ((c.chain, c.rule), c.packets)).collect()
 }
