@@ -1,13 +1,14 @@
 //! Chains: whether each is what it should be, and the steps that make it so.
 
-use egret_egress::nft::{Chain, Hook, HookPoint, Ruleset};
+use egret_egress::nft::{Chain, Ruleset};
 
 use super::error::Error;
 use super::found;
+use super::hook::Hook;
 use super::rule;
 use super::snapshot::{Scope, Snapshot};
 use super::socket::Socket;
-use super::table::{Table, chain_type, hook_number, policy_number};
+use super::table::Table;
 
 /// What must be done to one chain, in order; nothing: it is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,12 @@ pub(super) fn chain_steps(
     chains
         .map(|((chain, present), untouched)| {
             let Some(present) = present else { return Ok(vec![Step::Create, Step::AddRules]) };
-            if !same_hook(chain.hook.as_ref(), present.hook.as_ref()) {
+            let (wanted, hook) = (chain.hook.as_ref().map(Hook::from), present.hook.as_ref());
+            if wanted.as_ref().map(|hook| &hook.place) != hook.map(|hook| &hook.place) {
                 return replacement(at, chain, present);
             }
             let mut steps = Vec::new();
-            if !same_policy(chain.hook.as_ref(), present.hook.as_ref()) {
+            if wanted.as_ref() != hook {
                 steps.push(Step::SetPolicy);
             }
             if !untouched && !has_rules(socket, at, chain)? {
@@ -102,41 +104,18 @@ fn has_rules(socket: &mut Socket, at: Scope<'_>, chain: &Chain) -> Result<bool, 
 
 /// Deletes a base chain to make it elsewhere; nothing can jump to it.
 fn replacement(at: Scope<'_>, chain: &Chain, found: &found::Chain) -> Result<Vec<Step>, Error> {
-    if found.hook.is_none() || chain.rules.is_none() {
-        return Err(Error::Foreign {
+    match &found.hook {
+        Some(_) if chain.rules.is_some() => Ok(vec![Step::Delete, Step::Create, Step::AddRules]),
+        hook => Err(Error::Foreign {
             object: at.name("chain", &chain.name),
-            found: hook_text(found.hook.as_ref()),
-        });
-    }
-    Ok(vec![Step::Delete, Step::Create, Step::AddRules])
-}
-
-pub(super) fn same_hook(wanted: Option<&Hook>, found: Option<&found::Hook>) -> bool {
-    match (wanted, found) {
-        (None, None) => true,
-        (Some(wanted), Some(found)) => {
-            let links: &[&str] = match &wanted.point {
-                HookPoint::Ingress(link) | HookPoint::Egress(link) => &[link.as_str()],
-                _ => &[],
-            };
-            found.kind == chain_type(&wanted.point)
-                && found.number == u32::from(hook_number(&wanted.point))
-                && found.priority == wanted.priority
-                && found.links == links
-        }
-        _ => false,
+            found: format!("it has {}", hook_text(hook.as_ref())),
+        }),
     }
 }
 
-pub(super) fn same_policy(wanted: Option<&Hook>, found: Option<&found::Hook>) -> bool {
-    wanted.map(|hook| policy_number(hook.policy)) == found.map(|hook| hook.policy)
-}
-
-/// A found hook in words.
-pub(super) fn hook_text(hook: Option<&found::Hook>) -> String {
-    let Some(hook) = hook else { return "it has no hook".to_owned() };
-    let found::Hook { kind, number, priority, links, .. } = hook;
-    format!("its hook is type {kind} number {number} priority {priority} links {links:?}")
+/// A hook in words.
+pub(super) fn hook_text(hook: Option<&Hook>) -> String {
+    hook.map_or_else(|| "no hook".to_owned(), |hook| hook.place.to_string())
 }
 
 /// Writes the steps of one chain.
@@ -152,7 +131,7 @@ pub(super) fn plan_chain(
             Step::Flush => table.flush_chain(&chain.name),
             Step::SetPolicy => {
                 if let Some(hook) = &chain.hook {
-                    table.set_policy(&chain.name, hook.policy);
+                    table.set_policy(&chain.name, &hook.into());
                 }
             }
             Step::AddRules => {

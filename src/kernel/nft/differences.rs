@@ -1,14 +1,15 @@
 //! Comparing a ruleset with what the kernel has, object by object, in words.
 
-use egret_egress::nft::{Chain, Content, Element, Policy, Rule, Ruleset, Set};
+use egret_egress::nft::{Chain, Content, Element, Rule, Ruleset, Set};
 use egret_types::ours::NFT_OWNER;
 
 use super::bytecode;
-use super::chain::{hook_text, same_hook, same_policy};
+use super::chain::hook_text;
 use super::element::{Pair, RawValue};
 use super::ensure::{exact_difference, ranges, shape_difference};
 use super::error::Error;
 use super::found;
+use super::hook::Hook;
 use super::rule;
 use super::snapshot::{Scope, Snapshot, generation, generation_of};
 use super::socket::Socket;
@@ -125,16 +126,15 @@ fn compare_chain(
         out.push(format!("{name}: missing"));
         return Ok(());
     };
-    let (wanted, hook) = (chain.hook.as_ref(), present.hook.as_ref());
-    if !same_hook(wanted, hook) {
-        let wanted = wanted.map_or_else(|| "none".to_owned(), |hook| format!("{hook:?}"));
-        out.push(format!("{name}: {}, should be {wanted}", hook_text(hook)));
-    } else if !same_policy(wanted, hook) {
-        let (found, wanted) = match wanted.map(|hook| hook.policy) {
-            Some(Policy::Drop) => ("accept", "drop"),
-            _ => ("drop", "accept"),
-        };
-        out.push(format!("{name}: its policy is {found}, should be {wanted}"));
+    let (wanted, hook) = (chain.hook.as_ref().map(Hook::from), present.hook.as_ref());
+    let (is, should_be) = (hook_text(hook), hook_text(wanted.as_ref()));
+    if is != should_be {
+        out.push(format!("{name}: it has {is}, should have {should_be}"));
+    } else if let (Some(hook), Some(wanted)) = (hook, &wanted)
+        && hook != wanted
+    {
+        let (is, should_be) = (hook.policy(), wanted.policy());
+        out.push(format!("{name}: its policy is {is}, should be {should_be}"));
     }
     if let Some(rules) = &chain.rules {
         compare_rules(&name, rules, &at.rules(socket, &chain.name)?, out)?;

@@ -2,6 +2,7 @@
 
 use super::attribute::{attribute, attributes, be32, be64, text};
 use super::element::{Pair, RawValue};
+use super::hook::Hook;
 
 pub(super) const LIST_ELEMENT: u16 = 1;
 const USER_DATA_COMMENT: u8 = 0;
@@ -24,16 +25,6 @@ pub(super) struct Chain {
     pub(super) comment: Option<String>,
     /// Its rules, and everything that jumps to it.
     pub(super) uses: u32,
-}
-
-/// Where a base chain is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hook {
-    pub(super) kind: String,
-    pub(super) number: u32,
-    pub(super) priority: i32,
-    pub(super) links: Vec<String>,
-    pub(super) policy: u32,
 }
 
 /// A set.
@@ -67,45 +58,13 @@ impl From<&[u8]> for Table {
 impl From<&[u8]> for Chain {
     fn from(bytes: &[u8]) -> Self {
         const HANDLE: u16 = 2;
-        const HOOK: u16 = 4;
-        const POLICY: u16 = 5;
         const USE: u16 = 6;
-        const TYPE: u16 = 7;
         const USER_DATA: u16 = 12;
-        let hook = attribute(bytes, HOOK).map(|nested| {
-            let mut hook = Hook::from(nested);
-            hook.kind = attribute(bytes, TYPE).map(text).unwrap_or_default();
-            hook.policy = attribute(bytes, POLICY).map_or(u32::MAX, be32);
-            hook
-        });
         Self {
             handle: attribute(bytes, HANDLE).map_or(0, be64),
-            hook,
+            hook: Hook::of_chain(bytes),
             comment: attribute(bytes, USER_DATA).and_then(comment),
             uses: attribute(bytes, USE).map_or(0, be32),
-        }
-    }
-}
-
-impl From<&[u8]> for Hook {
-    fn from(bytes: &[u8]) -> Self {
-        const NUMBER: u16 = 1;
-        const PRIORITY: u16 = 2;
-        const LINK: u16 = 3;
-        const LINKS: u16 = 4;
-        // One link comes in both forms.
-        let mut links: Vec<String> = attribute(bytes, LINK).map(text).into_iter().collect();
-        if let Some(list) = attribute(bytes, LINKS) {
-            links.extend(attributes(list).map(|(_, name)| text(name)));
-        }
-        links.sort();
-        links.dedup();
-        Self {
-            kind: String::new(),
-            number: attribute(bytes, NUMBER).map_or(u32::MAX, be32),
-            priority: attribute(bytes, PRIORITY).map_or(0, be32).cast_signed(),
-            links,
-            policy: u32::MAX,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! | `batch.rs`, `table.rs` | the bytes of one transaction, object by object |
 //! | `rule.rs`, `expression.rs` | a rule's expressions as `nf_tables` bytecode |
 //! | `element.rs`, `interval.rs` | keys, values and intervals of sets |
-//! | `found.rs`, `bytecode.rs`, `snapshot.rs` | what the kernel has, read back |
+//! | `found.rs`, `hook.rs`, `bytecode.rs`, `snapshot.rs` | what the kernel has, read back |
 //! | `ensure.rs` with `chain.rs`, `remove.rs`, `differences.rs`, `counters.rs` | the operations |
 //!
 //! Every change follows one pattern: read, plan one transaction, send it under the generation that
@@ -26,6 +26,7 @@ mod ensure;
 mod error;
 mod expression;
 mod found;
+mod hook;
 mod interval;
 mod message;
 mod remove;

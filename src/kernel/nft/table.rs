@@ -1,18 +1,18 @@
 //! Messages that change the objects of one table. Each method adds one to a transaction; the caller
 //! knows what is there and what is not.
 
-use egret_egress::nft::{Chain, Content, Hook, HookPoint, Policy, Set, TableFamily, ValueType};
+use egret_egress::nft::{Chain, Content, Set, TableFamily, ValueType};
 use egret_types::ours::NFT_OWNER;
 use netlink_packet_core::{Emitable, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, DevHookNumber, Hook as HookAttribute, HookNumber, InetHookNumber,
-    NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementList, SetElementMessage,
-    SetFlags, SetMessage, TableAttribute, TableMessage,
+    ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute,
+    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
 };
 
 use super::batch::Batch;
 use super::element::{self, ElementNla};
 use super::expression::Expression;
+use super::hook::Hook;
 
 /// A list of elements is one attribute, whose length has 16 bits.
 const LIST_BYTES: usize = 60_000;
@@ -109,11 +109,7 @@ impl Table<'_> {
     pub(super) fn add_chain(&mut self, chain: &Chain) {
         let mut attributes = self.chain(&chain.name);
         if let Some(hook) = &chain.hook {
-            attributes.extend([
-                ChainAttribute::Hook(hook_attributes(hook)),
-                ChainAttribute::Type(chain_type(&hook.point).to_owned()),
-                ChainAttribute::Policy(policy_number(hook.policy)),
-            ]);
+            attributes.extend(Hook::from(hook).attributes());
         }
         if chain.rules.is_some() {
             attributes.push(ChainAttribute::UserData(comment(&chain.fingerprint())));
@@ -123,9 +119,9 @@ impl Table<'_> {
     }
 
     /// Changes the policy of a base chain that is there.
-    pub(super) fn set_policy(&mut self, name: &str, policy: Policy) {
+    pub(super) fn set_policy(&mut self, name: &str, hook: &Hook) {
         let mut attributes = self.chain(name);
-        attributes.push(ChainAttribute::Policy(policy_number(policy)));
+        attributes.push(ChainAttribute::Policy(hook.policy));
         let message = NfTablesMessage::NewChain(ChainMessage { attributes });
         self.push(0, message, "set policy of chain", name);
     }
@@ -168,47 +164,6 @@ pub(super) fn element_list(table: &str, set: &str, elements: Vec<ElementNla>) ->
         SetElementList::Elements(elements),
     ];
     SetElementMessage { attributes }
-}
-
-/// `NF_DROP` and `NF_ACCEPT`.
-pub(super) fn policy_number(policy: Policy) -> u32 {
-    match policy {
-        Policy::Drop => 0,
-        Policy::Accept => 1,
-    }
-}
-
-/// What a chain of this hook is for, as the kernel calls it.
-pub(super) fn chain_type(point: &HookPoint) -> &'static str {
-    match point {
-        HookPoint::OutputRoute => "route",
-        HookPoint::PostroutingNat => "nat",
-        _ => "filter",
-    }
-}
-
-/// Number of the hook in its family.
-pub(super) fn hook_number(point: &HookPoint) -> HookNumber {
-    match point {
-        HookPoint::Ingress(_) => DevHookNumber::Ingress.into(),
-        HookPoint::Egress(_) => DevHookNumber::Egress.into(),
-        HookPoint::Prerouting => InetHookNumber::PreRouting.into(),
-        HookPoint::Input => InetHookNumber::LocalIn.into(),
-        HookPoint::Forward => InetHookNumber::Forward.into(),
-        HookPoint::Output | HookPoint::OutputRoute => InetHookNumber::LocalOut.into(),
-        HookPoint::Postrouting | HookPoint::PostroutingNat => InetHookNumber::PostRouting.into(),
-    }
-}
-
-fn hook_attributes(hook: &Hook) -> Vec<HookAttribute> {
-    let mut attributes = vec![
-        HookAttribute::Number(hook_number(&hook.point)),
-        HookAttribute::Priority(hook.priority.cast_unsigned()),
-    ];
-    if let HookPoint::Ingress(link) | HookPoint::Egress(link) = &hook.point {
-        attributes.push(HookAttribute::NetDeviceName(link.as_str().to_owned()));
-    }
-    attributes
 }
 
 /// A comment as nft writes it: kind, length, text with NUL. Ours are short.

@@ -29,7 +29,7 @@ use super::testbed::{ip, namespace, nft, pod, worker};
 ])]
 #[case("delete chain netdev egret egrpod1", &["chain netdev egret egrpod1: missing"])]
 #[case("delete chain netdev egret egrpod1; add chain netdev egret egrpod1 { type filter hook ingress device egrpod1 priority 5; policy drop; }; add rule netdev egret egrpod1 jump pod", &[
-    "chain netdev egret egrpod1: its hook is type filter number 0 priority 5 links [\"egrpod1\"], should be Hook { point: Ingress(LinkName(\"egrpod1\")), priority: 0, policy: Drop }",
+    "chain netdev egret egrpod1: it has type filter hook ingress device egrpod1 priority 5, should have type filter hook ingress device egrpod1 priority 0",
 ])]
 #[case("add element netdev egret dA-4 { 0.0.0.7 }", &["set netdev egret dA-4: entry too many: 0.0.0.7"])]
 #[case("flush set netdev egret dA-6", &[

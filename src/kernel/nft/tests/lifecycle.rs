@@ -204,6 +204,17 @@ fn a_set_of_another_type_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_chain_without_a_hook_is_not_made_a_base_chain() {
+    let mut socket = namespace();
+    nft("add table inet egret; add chain inet egret in; add chain inet egret x; add rule inet \
+        egret x jump in");
+    let before = listing();
+    let error = socket.ensure(&guard(Policy::Drop, 0, vec![vec![Expr::Accept]])).unwrap_err();
+    assert_eq!(error.to_string(), "chain inet egret in is not ours: it has no hook");
+    assert_eq!(listing(), before);
+}
+
+#[test]
 fn a_refused_message_is_named_with_its_object_and_attribute() {
     let mut socket = namespace();
     let mut all = ruleset(TableFamily::Inet);
