@@ -177,12 +177,12 @@ impl LeaseDir {
         for name in atomic::names(&dir)? {
             let Some((index, token)) = parse_marker(&name) else { continue };
             match pairs.get(&lease_name(index))? {
-                Lookup::Found(lease) if lease.token == token => {
-                    if lease.state == LeaseState::Pending {
-                        pending.push(lease);
-                    }
+                Lookup::Found(lease)
+                    if lease.token == token && lease.state == LeaseState::Pending =>
+                {
+                    pending.push(lease);
                 }
-                // Another making of the lease is there, so this one is over.
+                // It was bound, or another making of the lease is there.
                 Lookup::Found(_) => atomic::remove(&dir.join(name), Durability::Process)?,
                 // Perhaps the creation is just about to happen.
                 Lookup::Absent => atomic::remove_abandoned(&dir.join(name)),

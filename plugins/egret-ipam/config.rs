@@ -1,0 +1,85 @@
+//! The plugin's own keys. All stand in the `ipam` section; `egret` fills them in when it calls.
+
+use std::path::PathBuf;
+
+use egret_cni::{CniError, Code};
+use egret_resources::LocalConfig;
+use egret_types::NodeName;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+/// The part of the network configuration that is ours.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Config {
+    pub(crate) ipam: IpamSection,
+}
+
+/// Keys of the `ipam` section. What only ADD needs is kept as it is and read there: DEL must not
+/// fail for it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct IpamSection {
+    resources_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    node_name: Option<String>,
+    pub(crate) requests: Option<Value>,
+    /// The keys for pod addresses.
+    pools: Option<Value>,
+    scope: Option<Value>,
+    routes: Option<Value>,
+    dns: Option<Value>,
+    #[serde(rename = "type")]
+    _type: IgnoredAny,
+    /// Locks of the node, which `egret` holds; those of leases stand beside the leases.
+    #[serde(rename = "runDir")]
+    _run_dir: IgnoredAny,
+}
+
+impl IpamSection {
+    pub(crate) fn resources_dir(&self) -> PathBuf {
+        self.resources_dir.clone().unwrap_or_else(|| LocalConfig::default().resources_dir)
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| LocalConfig::default().state_dir)
+    }
+
+    /// `nodeName`, else the host name.
+    pub(crate) fn node(&self) -> Result<NodeName, CniError> {
+        let (text, source) = match &self.node_name {
+            Some(name) => (name.clone(), "key \"ipam.nodeName\""),
+            None => (host_name()?, "the host name, used because \"ipam.nodeName\" is absent,"),
+        };
+        text.parse().map_err(|error: egret_types::Invalid| {
+            CniError::new(Code::INVALID_CONFIG, format!("{source} is wrong: {error}"))
+        })
+    }
+
+    /// Giving pod addresses is for a later version: its keys are refused, not ignored.
+    pub(crate) fn refuse_pod_addresses(&self) -> Result<(), CniError> {
+        let keys = [
+            ("pools", &self.pools),
+            ("scope", &self.scope),
+            ("routes", &self.routes),
+            ("dns", &self.dns),
+        ];
+        match keys.iter().find_map(|(key, value)| Some((key, value.as_ref()?))) {
+            None => Ok(()),
+            Some((key, value)) => {
+                let msg = format!(
+                    "key \"ipam.{key}\" is {value}: this version gives egress pairs to the plugin \
+                     \"egret\" and no pod addresses"
+                );
+                Err(CniError::new(Code::UNSUPPORTED_FIELD, msg))
+            }
+        }
+    }
+}
+
+fn host_name() -> Result<String, CniError> {
+    let host = nix::unistd::gethostname()
+        .map_err(|errno| CniError::new(Code::IO_FAILURE, format!("read the host name: {errno}")))?;
+    Ok(host.to_string_lossy().into_owned())
+}

@@ -1,0 +1,132 @@
+//! The operations of the protocol, for `egret`. Each reads, lets `egret_ipam` decide on the records
+//! of this node, and answers.
+
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use egret_cni::{
+    About, Added, CniError, Code, InterfaceAddress, IpamResult, Plugin, Request, ResultIp,
+};
+use egret_ipam::{BootId, Ipam, Lease, NetnsInode, Stamps, Timestamp};
+use egret_store::{HolderDir, LeaseDir, boot_id, resource_dir};
+use egret_types::NodeName;
+
+use crate::config::{Config, IpamSection};
+use crate::error;
+use crate::requests::{self, Answer, LEASES};
+
+/// The plugin.
+pub(crate) struct EgretIpam;
+
+impl Plugin for EgretIpam {
+    type Config = Config;
+
+    fn about(&self) -> About {
+        About { name: "egret-ipam", version: env!("CARGO_PKG_VERSION") }
+    }
+
+    /// A lease for each request, in their order, or none; again for the same attachment, the same.
+    fn add(&self, request: &Request<Config>) -> Result<Added, CniError> {
+        warn_unknown(request);
+        let section = &request.own().ipam;
+        section.refuse_pod_addresses()?;
+        let asked = match &section.requests {
+            Some(requests) => requests::read(requests)?,
+            None => Vec::new(),
+        };
+        if asked.is_empty() {
+            let msg =
+                "key \"ipam.requests\" is missing or empty: this plugin is called by \"egret\"";
+            return Err(CniError::new(Code::INVALID_CONFIG, msg));
+        }
+        let resources = resource_dir::load(&section.resources_dir()).map_err(error::resources)?;
+        let pools = requests::pools(&asked, &resources)?;
+        let wants = requests::wants(&asked, &pools);
+        let node = Node::open(section)?;
+        let netns = request.netns().and_then(inode);
+        let leases = node.ipam().add(request.attachment(), netns, &wants).map_err(error::ipam)?;
+        answer(&leases).map(Added::Ipam)
+    }
+
+    /// The attachment holds nothing any more. Its leases stay reserved for their namespaces.
+    fn del(&self, request: &Request<Config>) -> Result<(), CniError> {
+        let attachment = request.attachment();
+        let holders = HolderDir::new(&request.own().ipam.state_dir());
+        egret_ipam::HolderPort::remove(&holders, &attachment.container_id, &attachment.ifname)
+            .map_err(|failed| error::ipam(failed.into()))
+    }
+
+    /// The leases that ADD gave are still the attachment's, and those of the requests, if there
+    /// are requests.
+    fn check(&self, request: &Request<Config>) -> Result<(), CniError> {
+        let section = &request.own().ipam;
+        section.refuse_pod_addresses()?;
+        let asked = match &section.requests {
+            Some(requests) => requests::read(requests)?,
+            None => Vec::new(),
+        };
+        let pairs: Vec<_> = asked.into_iter().map(|asked| (asked.pool, asked.owner)).collect();
+        let wants = Some(pairs.as_slice()).filter(|pairs| !pairs.is_empty());
+        let node = Node::open(section)?;
+        let netns = request.netns().and_then(inode);
+        node.ipam().check(request.attachment(), netns, wants).map_err(error::ipam)
+    }
+}
+
+/// The records of this node, and this call's clock.
+struct Node {
+    leases: LeaseDir,
+    holders: HolderDir,
+    stamps: Stamps,
+    boot: BootId,
+    name: NodeName,
+}
+
+impl Node {
+    fn open(section: &IpamSection) -> Result<Self, CniError> {
+        let state_dir = section.state_dir();
+        let random = RandomState::new().hash_one(std::process::id());
+        // A clock before 1970 is shown as 1970; nothing is decided by it.
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        Ok(Self {
+            leases: LeaseDir::new(&state_dir),
+            holders: HolderDir::new(&state_dir),
+            stamps: Stamps::new(Timestamp(now), random),
+            boot: boot_id::read().map_err(error::store)?,
+            name: section.node()?,
+        })
+    }
+
+    fn ipam(&self) -> Ipam<'_, LeaseDir, HolderDir> {
+        let stores = (&self.leases, &self.holders);
+        Ipam::new(stores, &self.stamps, self.boot.clone(), self.name.clone())
+    }
+}
+
+/// Keys outside the `ipam` section are those of `egret`.
+fn warn_unknown(request: &Request<Config>) {
+    for key in request.config().unknown_keys() {
+        if key.path.starts_with("ipam.") {
+            log::warn!("network configuration: {key}");
+        }
+    }
+}
+
+/// The namespace's number, if it exists.
+fn inode(netns: &Path) -> Option<NetnsInode> {
+    netns.metadata().ok().map(|found| NetnsInode(found.ino()))
+}
+
+/// `ips` is for others, as networks of one address; `egret` reads the leases.
+fn answer(leases: &[Lease]) -> Result<IpamResult, CniError> {
+    let mut result = IpamResult::default();
+    for (family, &address) in leases.iter().flat_map(|lease| lease.pair.iter()) {
+        let address = InterfaceAddress::new(address, family.bits());
+        result.ips.extend(address.map(|address| ResultIp { address, gateway: None }));
+    }
+    let answers: Vec<Answer<'_>> = leases.iter().map(Answer::from).collect();
+    result.set_extra(LEASES, &answers)?;
+    Ok(result)
+}

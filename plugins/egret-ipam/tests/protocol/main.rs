@@ -1,0 +1,8 @@
+//! The plugin as `egret` and a runtime call it: the built program, its directories, its answers.
+
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod torture;
