@@ -200,10 +200,13 @@ fn list(socket: &Socket, family: Family, table: u32) -> Result<Vec<Found>, Error
     if refused_with(&result, &none) { Ok(vec![]) } else { result }
 }
 
+/// A next hop of the other family (`linux/rtnetlink.h`); musl's libc does not name it.
+const RTA_VIA: u16 = 18;
+
 /// `RTA_OIF` with `RTA_GATEWAY` or `RTA_VIA`, or `RTA_MULTIPATH` with several of them.
 fn hops(attributes: Attributes<'_>) -> Vec<Hop> {
     let hop = |attributes: Attributes<'_>, link| {
-        let of_other_family = || attribute::address(attributes.bytes(libc::RTA_VIA)?.get(2..)?);
+        let of_other_family = || attribute::address(attributes.bytes(RTA_VIA)?.get(2..)?);
         let address = attributes.address(libc::RTA_GATEWAY).or_else(of_other_family);
         Hop { address, link }
     };
