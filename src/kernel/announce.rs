@@ -127,3 +127,40 @@ fn checksum(parts: &[&[u8]]) -> u16 {
     }
     !u16::try_from(sum).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: MacAddr = MacAddr([2, 0xe6, 0, 0, 0, 9]);
+
+    #[test]
+    fn gratuitous_arp_names_the_address_as_sender_and_as_target() {
+        let address = Ipv4Addr::new(192, 0, 2, 7);
+        let head = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0xe6, 0, 0, 0, 9, 8, 6];
+        let sender = [2, 0xe6, 0, 0, 0, 9, 192, 0, 2, 7];
+        let request = [&head[..], &[0, 1, 8, 0, 6, 4, 0, 1], &sender, &[0; 6], &sender[6..]];
+        assert_eq!(arp(ARP_REQUEST, MAC, address), request.concat());
+        let reply = [&head[..], &[0, 1, 8, 0, 6, 4, 0, 2], &sender, &sender];
+        assert_eq!(arp(ARP_REPLY, MAC, address), reply.concat());
+    }
+
+    #[test]
+    fn an_advertisement_goes_to_all_nodes_with_our_mac() {
+        let address: Ipv6Addr = "2001:db8::7".parse().unwrap();
+        let frame = advertisement(MAC, address);
+        assert_eq!(frame.len(), 14 + 40 + 32);
+        assert_eq!(frame[..6], [0x33, 0x33, 0, 0, 0, 1]);
+        assert_eq!(frame[12..14], [0x86, 0xdd]);
+        assert_eq!(frame[18..22], [0, 32, 58, 255], "length, next header, hop limit");
+        assert_eq!(frame[22..38], address.octets());
+        assert_eq!(frame[38..54], ALL_NODES.octets());
+        assert_eq!(frame[54..56], [136, 0]);
+        assert_eq!(frame[58], 0xa0, "router and override, not solicited");
+        assert_eq!(frame[62..78], address.octets());
+        assert_eq!(frame[78..], [2, 1, 2, 0xe6, 0, 0, 0, 9]);
+        // What is summed with its own checksum is all ones.
+        let pseudo = [0, 0, 0, 32, 0, 0, 0, 58];
+        assert_eq!(checksum(&[&frame[22..54], &pseudo, &frame[54..]]), 0);
+    }
+}

@@ -12,6 +12,7 @@ mod namespace;
 mod netlink;
 mod netns;
 mod nft;
+mod resident;
 mod sysctl;
 
 pub use error::Error;

@@ -158,7 +158,7 @@ impl LinuxKernel {
             Object::Rule(object) => rule::ensure(&at.route, object),
             Object::Neighbour(object) => neighbour::ensure(&at.route, object),
             Object::Fdb(object) => fdb::ensure(&at.route, object),
-            Object::Sysctl(object) => sysctl::ensure(&at.netns, object),
+            Object::Sysctl(object) => sysctl::ensure(&at.resident, object),
             Object::Namespace | Object::Nft(_) => Ok(()),
         };
         done.map_err(|error| explain(at, object, error).into())
@@ -195,7 +195,7 @@ impl LinuxKernel {
             Object::Rule(object) => rule::remove(&at.route, object),
             Object::Neighbour(object) => neighbour::remove(&at.route, object),
             Object::Fdb(object) => fdb::remove(&at.route, object),
-            Object::Sysctl(object) => sysctl::remove(&at.netns, object),
+            Object::Sysctl(object) => sysctl::remove(&at.resident, object),
             Object::Namespace | Object::Nft(_) => Ok(()),
         }?;
         Ok(())
@@ -215,7 +215,7 @@ impl LinuxKernel {
             Object::Rule(object) => rule::differences(&at.route, object),
             Object::Neighbour(object) => neighbour::differences(&at.route, object),
             Object::Fdb(object) => fdb::differences(&at.route, object),
-            Object::Sysctl(object) => sysctl::differences(&at.netns, object),
+            Object::Sysctl(object) => sysctl::differences(&at.resident, object),
             Object::Namespace | Object::Nft(_) => Ok(vec![]),
         };
         Ok(differences?)
@@ -304,7 +304,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn get_sysctl(&mut self, place: Place, path: &str) -> Result<Option<String>, Failure> {
-        self.ask(place, "reading a kernel parameter", |at| Ok(sysctl::get(&at.netns, path)?))
+        self.ask(place, "reading a kernel parameter", |at| Ok(sysctl::get(&at.resident, path)?))
     }
 }
 
@@ -343,7 +343,7 @@ fn explain(at: &Namespace, object: &Object, error: Error) -> Error {
     if family != Family::V6 || !refused || error.is_not_permitted() {
         return error;
     }
-    match sysctl::ipv6_disabled(&at.netns, link) {
+    match sysctl::ipv6_disabled(&at.resident, link) {
         Some(parameter) => Error::Ipv6Disabled { parameter, refusal: Box::new(error) },
         None => error,
     }

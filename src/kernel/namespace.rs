@@ -1,4 +1,4 @@
-//! A namespace in use: its open file and the sockets that belong to it. A socket belongs to the
+//! A namespace in use: its open file, the thread in it, and the sockets that belong to it. A socket belongs to the
 //! namespace of the thread that opened it for ever, so it is opened there and used from here.
 
 use egret_types::{IfIndex, LinkName, MacAddr};
@@ -8,10 +8,12 @@ use crate::error::Error;
 use crate::netlink::socket::Socket;
 use crate::netns::Netns;
 use crate::nft;
+use crate::resident::Resident;
 
 /// See the file comment.
 pub(crate) struct Namespace {
     pub(crate) netns: Netns,
+    pub(crate) resident: Resident,
     pub(crate) route: Socket,
     /// Opened with its first use: closing one can wait for others' removals of nft objects.
     nft: Option<nft::Socket>,
@@ -20,14 +22,15 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     pub(crate) fn open(netns: Netns) -> Result<Self, Error> {
-        let route = netns.run(Socket::open)??;
-        Ok(Self { netns, route, nft: None, speaker: None })
+        let resident = Resident::enter(&netns)?;
+        let route = resident.run(Socket::open)??;
+        Ok(Self { netns, resident, route, nft: None, speaker: None })
     }
 
     pub(crate) fn nft(&mut self) -> Result<Result<&mut nft::Socket, nft::Error>, Error> {
         let opened = match self.nft.take() {
             Some(socket) => socket,
-            None => match self.netns.run(nft::Socket::open)? {
+            None => match self.resident.run(nft::Socket::open)? {
                 Ok(socket) => socket,
                 Err(error) => return Ok(Err(error)),
             },
@@ -43,9 +46,11 @@ impl Namespace {
         mac: MacAddr,
     ) -> Result<&Speaker, Error> {
         let known = self.speaker.take().filter(|speaker| speaker.is_for(index, mac));
-        let speaker = match known {
-            Some(speaker) => speaker,
-            None => self.netns.run(|| Speaker::open(link, mac))??,
+        let speaker = if let Some(speaker) = known {
+            speaker
+        } else {
+            let link = link.clone();
+            self.resident.run(move || Speaker::open(&link, mac))??
         };
         Ok(self.speaker.insert(speaker))
     }

@@ -1,9 +1,9 @@
-//! Network namespaces: opened, identified, entered on a thread of their own, made and removed. The
-//! calling thread never changes its namespace, whatever happens inside, a panic included.
+//! Network namespaces: opened, identified, made and removed. The calling thread never changes its
+//! own; `resident.rs` is who works in another.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,7 +11,7 @@ use std::thread;
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use crate::error::Error;
@@ -38,14 +38,9 @@ impl Netns {
     /// in `/run/netns` after a reboot or a killed `ip netns add`. Such a file is left as it is.
     pub fn open(path: &Path) -> Result<Self, Error> {
         // Without O_NONBLOCK a FIFO at this path would block for ever.
-        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
         let failed = |source| Error::OpenNamespace { path: path.to_owned(), source };
-        let file = match open {
-            Ok(file) => file,
-            // A leftover file has mode 000: without CAP_DAC_OVERRIDE it cannot be opened, which is
-            // reported as it is.
-            Err(source) => return Err(failed(source)),
-        };
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = open.map_err(failed)?;
         let kind = fstatfs(&file).map_err(|errno| failed(errno.into()))?;
         if kind.filesystem_type() != NSFS_MAGIC {
             return Err(Error::NotANamespace { path: path.to_owned() });
@@ -71,22 +66,12 @@ impl Netns {
         Ok(own.ino() == self.inode && own.dev() == self.device)
     }
 
-    /// Runs `f` on a thread in this namespace, and in place where the caller is in it already.
-    ///
-    /// A panic of `f` goes on in the caller, who is still in his own namespace then.
-    pub(crate) fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, Error> {
-        if self.is_current()? {
-            return Ok(f());
-        }
-        let failed = |source| Error::EnterNamespace { path: self.path.clone(), source };
-        thread::scope(|scope| {
-            let enter = || setns(&self.file, CloneFlags::CLONE_NEWNET).map(|()| f());
-            let thread = thread::Builder::new().spawn_scoped(scope, enter).map_err(failed)?;
-            match thread.join() {
-                Ok(result) => result.map_err(|errno| failed(errno.into())),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Makes a namespace with a name, as `ip netns add` does, with its loopback up (a gateway
@@ -151,12 +136,6 @@ impl Netns {
                 Leftover::Other => return Err(Error::NotANamespace { path: path.to_owned() }),
             }
         }
-    }
-}
-
-impl AsFd for Netns {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 

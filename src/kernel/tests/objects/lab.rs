@@ -1,7 +1,8 @@
 //! One node for one test: the thread of the test gets a network and a mount namespace of its own,
 //! so that everything in them is gone when it ends, however it ends.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -56,6 +57,13 @@ impl Lab {
         serde_json::from_str(&self.run(place, command)).unwrap()
     }
 
+    /// Commands of `ip`, one a line.
+    pub(crate) fn batch(&self, place: Place, commands: &str) {
+        let file = self.directory.path().join("batch");
+        File::create(&file).unwrap().write_all(commands.as_bytes()).unwrap();
+        self.run(place, &format!("ip -batch {}", file.display()));
+    }
+
     fn prefix(&self, place: Place) -> Vec<String> {
         match place {
             Place::Root => vec![],
@@ -96,16 +104,16 @@ impl Lab {
             "ip -6 neigh show",
             "bridge fdb show",
         ];
-        let mut text = String::new();
+        let mut text = vec![];
         for place in [Place::Root, Place::Egret, Place::Pod] {
             for command in commands {
                 let shown = self.run(place, command);
                 let lasting = shown.lines().filter(|line| !line.contains("ff00::/8"));
                 let lasting: Vec<_> = lasting.map(without_carrier).collect();
-                text.push_str(&format!("{place} {command}\n{}\n", lasting.join("\n")));
+                text.push(format!("{place} {command}\n{}\n", lasting.join("\n")));
             }
         }
-        text
+        text.concat()
     }
 
     /// Ensures, again, compares, removes, again: what every object must be able to do.

@@ -100,6 +100,34 @@ fn traffic_is_counted() {
     assert_eq!(lab.kernel.traffic(Place::Root, &veth().name).unwrap(), None);
 }
 
+/// A list of several datagrams changes while it is read: it is read again, and nothing is lost.
+#[test]
+fn a_list_is_complete_while_others_change_it() {
+    let mut lab = Lab::new();
+    let add = |n: u8| format!("link add z{n} type veth peer name y{n}\n");
+    lab.batch(Place::Pod, &(0..150).map(add).collect::<String>());
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let places = Places { egret: lab.path(Place::Egret), pod: Some(lab.path(Place::Pod)) };
+    let changes = std::thread::spawn(move || {
+        let mut kernel = LinuxKernel::new(places);
+        let pause = std::time::Duration::from_millis(1);
+        let mut changes = 0;
+        while stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            kernel.ensure(Place::Pod, &Object::Veth(veth())).unwrap();
+            kernel.remove(Place::Pod, &Object::Veth(veth())).unwrap();
+            changes += 1;
+        }
+        changes
+    });
+    for _ in 0..100 {
+        let links = lab.kernel.list_links(Place::Pod).unwrap();
+        let lasting = links.iter().filter(|link| link.name.as_str() != "egr0");
+        assert_eq!(lasting.count(), 301);
+    }
+    drop(stop);
+    assert!(changes.join().unwrap() > 1, "nothing changed meanwhile");
+}
+
 #[test]
 fn a_place_that_is_not_there_is_named() {
     let mut kernel = LinuxKernel::new(Places { egret: "/run/netns/no/such".into(), pod: None });
