@@ -5,8 +5,6 @@ mod attach;
 mod detach;
 mod error;
 mod exec;
-#[cfg(feature = "failpoints")]
-mod failpoint;
 mod leases;
 mod logger;
 mod node;

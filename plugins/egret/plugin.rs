@@ -43,18 +43,18 @@ impl Plugin for Egret {
         let mut kernel = kernel(request);
         if policies.is_empty() {
             // A policy may have selected it at an earlier ADD.
-            detach::run(request, &records, kernel.as_mut())?;
+            detach::run(request, &records, &mut kernel)?;
             return Ok(Added::Chained(prev));
         }
         let (policies, resources) = (policies.as_slice(), &resources);
         let attach = Attach { request, resources, policies, records: &records, netns };
-        attach.run(kernel.as_mut(), prev).map(Added::Chained)
+        attach.run(&mut kernel, prev).map(Added::Chained)
     }
 
     fn del(&self, request: &Request<LocalConfig>) -> Result<(), CniError> {
         start_log(request);
         let records = AttachmentDir::new(&request.own().state_dir);
-        detach::run(request, &records, kernel(request).as_mut())
+        detach::run(request, &records, &mut kernel(request))
     }
 
     /// Compares the kernel with the record of ADD, and forwards to the IPAM plugin.
@@ -66,10 +66,10 @@ impl Plugin for Egret {
         let mut kernel = kernel(request);
         let record = records.get(request.attachment()).map_err(|e| error::store(&e))?;
         let Some(record) = record else {
-            return unrecorded(kernel.as_mut(), &Names::of(request.attachment()));
+            return unrecorded(&mut kernel, &Names::of(request.attachment()));
         };
-        let mut found = differences(kernel.as_mut(), &record)?;
-        found.extend(failover_differences(request, kernel.as_mut(), &record)?);
+        let mut found = differences(&mut kernel, &record)?;
+        found.extend(failover_differences(request, &mut kernel, &record)?);
         if record.netns != netns {
             found.push(format!(
                 "the pod's namespace is not the one of ADD, {}",
@@ -93,13 +93,10 @@ fn start_log(request: &Request<LocalConfig>) {
 }
 
 /// The kernel of this call: the egret namespace, and the pod's while it exists.
-fn kernel(request: &Request<LocalConfig>) -> Box<dyn Kernel> {
+fn kernel(request: &Request<LocalConfig>) -> LinuxKernel {
     let egret = request.own().netns.clone();
     let pod = request.netns().map(Path::to_path_buf);
-    let kernel = LinuxKernel::new(Places { egret, pod });
-    #[cfg(feature = "failpoints")]
-    let kernel = crate::failpoint::FailAt::new(kernel, request.environment());
-    Box::new(kernel)
+    LinuxKernel::new(Places { egret, pod })
 }
 
 /// The pod's namespace, which must be one, and not our own.

@@ -1,4 +1,14 @@
 //! Tests that need network namespaces: one program, one module a subject. All of them run as root.
 
 #[cfg(test)]
+mod inbound;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod snat;
+#[cfg(test)]
+mod spoof;
+#[cfg(test)]
 mod testkit_observes;
+#[cfg(test)]
+mod world;
