@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let outcome = match &args.command {
         Command::Validate { dir } => command::validate::run(&args, dir.as_deref()),
         Command::Gateway { command: GatewayCommand::Up { take } } => {
-            Node::load(&args).and_then(|node| command::gateway_up::run(&node, taking(*take)))
+            Node::load(&args).and_then(|node| command::gateway_up::run(&node, Take::from(*take)))
         }
         Command::Gateway { command: GatewayCommand::Down } => {
             Local::load(&args).and_then(|local| command::gateway_down::run(&local))
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
             Node::load(&args).and_then(|node| command::gateway_status::run(&node, *output))
         }
         Command::Gc { dry_run } => {
-            Local::load(&args).and_then(|local| command::gc::run(&local, mode(*dry_run)))
+            Local::load(&args).and_then(|local| command::gc::run(&local, Mode::from(*dry_run)))
         }
         Command::Repair => Node::load(&args).and_then(|node| command::repair::run(&node)),
     };
@@ -44,12 +44,4 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-fn taking(flag: bool) -> Take {
-    if flag { Take::Yes } else { Take::No }
-}
-
-fn mode(dry_run: bool) -> Mode {
-    if dry_run { Mode::Tell } else { Mode::Remove }
 }

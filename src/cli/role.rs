@@ -61,6 +61,12 @@ pub(crate) enum Take {
     No,
 }
 
+impl From<bool> for Take {
+    fn from(flag: bool) -> Self {
+        if flag { Take::Yes } else { Take::No }
+    }
+}
+
 /// The names of these gateways in one text.
 pub(crate) fn names(served: &[Served<'_>]) -> String {
     let names: Vec<&str> = served.iter().map(|s| GatewayName::as_str(&s.gateway.name)).collect();

@@ -21,6 +21,12 @@ pub(crate) enum Mode {
     Tell,
 }
 
+impl From<bool> for Mode {
+    fn from(dry_run: bool) -> Self {
+        if dry_run { Mode::Tell } else { Mode::Remove }
+    }
+}
+
 /// Removes the shared objects, unless somebody still needs them.
 pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
     let _alone = local.lock_node()?;

@@ -46,7 +46,7 @@ fn wanted(node: &Node) -> Result<(Vec<Placed>, Outcome), CliError> {
                     entries.insert(lease.identity, identity_fdb(lease.identity, owner));
                 }
                 Err(error) => {
-                    output::line(format_args!("{}: {error}", attachment))?;
+                    output::line(format_args!("{attachment}: {error}"))?;
                     outcome = Outcome::Problem;
                 }
             }
