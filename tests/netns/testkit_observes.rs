@@ -282,7 +282,7 @@ fn a_warm_laboratory_is_the_same_after_a_pod() {
     let pod = lab.add_pod("w1", "shop", "cart");
     assert_ne!(before.changes_to(&lab.snapshot()), "");
     pod.del().unwrap();
-    lab.assert_as_before(&before);
+    lab.assert_as_before(&before, &[]);
 }
 
 #[test]

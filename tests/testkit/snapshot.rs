@@ -175,7 +175,7 @@ impl Snapshot {
             let path = entry.path();
             let metadata = std::fs::symlink_metadata(&path);
             if metadata.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
-                self.lines.insert(format!("directory {}", path.display()));
+                self.lines.insert(format!("directory {}/", path.display()));
                 self.read_files(&path);
             } else {
                 let size = metadata.map_or(0, |metadata| metadata.len());
