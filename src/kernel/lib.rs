@@ -6,6 +6,7 @@
 //! opened, and parameters read and written, on a thread of their own.
 
 mod announce;
+mod cause;
 mod error;
 mod linux;
 mod namespace;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use egret_egress::kernel::{Failure, Kernel, Link, MainRoute};
 use egret_egress::nft::TableFamily;
-use egret_egress::object::{Address, Announce, Fdb, Object, Place, RouteAction};
-use egret_types::{Family, IfIndex, LinkName};
+use egret_egress::object::{Address, Announce, Fdb, Object, Place};
+use egret_types::{IfIndex, LinkName};
 
+use crate::cause::{Cause, explain, failure};
 use crate::error::Error;
 use crate::namespace::Namespace;
 use crate::netlink::link::{self, Traffic};
@@ -32,24 +33,6 @@ pub struct LinuxKernel {
     root: Option<Namespace>,
     egret: Option<Namespace>,
     pod: Option<Namespace>,
-}
-
-/// Why a part of the crate failed.
-enum Cause {
-    Kernel(Error),
-    Nft(nft::Error),
-}
-
-impl From<Error> for Cause {
-    fn from(error: Error) -> Self {
-        Cause::Kernel(error)
-    }
-}
-
-impl From<nft::Error> for Cause {
-    fn from(error: nft::Error) -> Self {
-        Cause::Nft(error)
-    }
 }
 
 impl LinuxKernel {
@@ -305,46 +288,5 @@ impl Kernel for LinuxKernel {
 
     fn get_sysctl(&mut self, place: Place, path: &str) -> Result<Option<String>, Failure> {
         self.ask(place, "reading a kernel parameter", |at| Ok(sysctl::get(&at.resident, path)?))
-    }
-}
-
-/// What an error means to the caller of the port.
-fn failure(place: Place, operation: String, cause: Cause) -> Failure {
-    match cause {
-        Cause::Kernel(error) if error.is_no_namespace() => Failure::NoNamespace { place },
-        Cause::Kernel(error) if error.is_not_permitted() => Failure::NotPermitted { operation },
-        Cause::Kernel(error) => Failure::Refused { operation, source: Box::new(error) },
-        Cause::Nft(nft::Error::Foreign { object, found }) => {
-            Failure::Foreign { what: object, place, found }
-        }
-        Cause::Nft(error) if error.is_not_permitted() => Failure::NotPermitted { operation },
-        Cause::Nft(error) => Failure::Refused { operation, source: Box::new(error) },
-    }
-}
-
-/// Where IPv6 is off the kernel's words for it differ from object to object and from version to
-/// version; an operator needs to read which switch it is.
-fn explain(at: &Namespace, object: &Object, error: Error) -> Error {
-    let (family, link) = match object {
-        Object::Address(object) => (Family::of(object.address), Some(&object.link)),
-        Object::Neighbour(object) => (Family::of(object.address), Some(&object.link)),
-        Object::Rule(object) => (object.family, None),
-        Object::Route(object) => {
-            let link = match &object.action {
-                RouteAction::Via { link, .. } | RouteAction::Direct { link } => Some(link),
-                RouteAction::Throw | RouteAction::Prohibit | RouteAction::Unreachable => None,
-            };
-            (object.destination.family(), link)
-        }
-        Object::Sysctl(object) if object.path.starts_with("net/ipv6/") => (Family::V6, None),
-        _ => return error,
-    };
-    let refused = matches!(error, Error::Kernel { .. } | Error::Sysctl { .. });
-    if family != Family::V6 || !refused || error.is_not_permitted() {
-        return error;
-    }
-    match sysctl::ipv6_disabled(&at.resident, link) {
-        Some(parameter) => Error::Ipv6Disabled { parameter, refusal: Box::new(error) },
-        None => error,
     }
 }

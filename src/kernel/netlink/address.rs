@@ -17,6 +17,9 @@ use super::{address_family, socket::Socket};
 use crate::error::{Error, refused_with};
 
 const HEADER: usize = 8;
+/// No such address, no such link; and no IPv6 at all, so no such address either.
+const GONE: [Errno; 5] =
+    [Errno::EADDRNOTAVAIL, Errno::ENODEV, Errno::ENXIO, Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP];
 
 /// An address as it was found.
 pub(crate) struct Found {
@@ -50,24 +53,23 @@ pub(crate) fn list(socket: &Socket) -> Result<Vec<Found>, Error> {
     socket.list(libc::RTM_GETADDR, &AddressMessage::default(), Found::parse)
 }
 
-/// The address is added without looking first: a gateway has thousands. That it exists already is
-/// the kernel's answer; for IPv6 it says so whatever the length and state of the one that exists.
+/// A gateway has thousands of addresses, so none is looked for in a list. An IPv4 address is added
+/// without looking, and "exists" means this one with this length. For IPv6 the kernel says so
+/// whatever the length and state of the one that exists (and takes long to say it), but it looks up
+/// single addresses.
 pub(crate) fn ensure(socket: &Socket, index: u32, address: &Address) -> Result<(), Error> {
-    let add =
-        || socket.change(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &message(index, address));
-    let result = add();
-    if !refused_with(&result, &[Errno::EEXIST]) {
-        return result;
-    }
-    match find(socket, index, address)? {
-        Some(found) if found.length == address.length && !found.is_tentative() => Ok(()),
-        Some(found) => {
-            let other = Address { length: found.length, ..address.clone() };
-            delete(socket, index, &other)?;
-            add()
+    if address.address.is_ipv6()
+        && let Some(found) = find(socket, index, address)?
+    {
+        if found.length == address.length && !found.is_tentative() {
+            return Ok(());
         }
-        None => result,
+        delete(socket, index, &Address { length: found.length, ..address.clone() })?;
     }
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    let result = socket.change(libc::RTM_NEWADDR, flags, &message(index, address));
+    let exists = address.address.is_ipv4() && refused_with(&result, &[Errno::EEXIST]);
+    if exists { Ok(()) } else { result }
 }
 
 pub(crate) fn remove(socket: &Socket, address: &Address) -> Result<(), Error> {
@@ -109,7 +111,7 @@ fn find(socket: &Socket, index: u32, address: &Address) -> Result<Option<Found>,
     }
     message.attributes = vec![AddressAttribute::Address(address.address)];
     let answer = socket.get(libc::RTM_GETADDR, &message);
-    if refused_with(&answer, &[Errno::EADDRNOTAVAIL]) {
+    if refused_with(&answer, &GONE) {
         return Ok(None);
     }
     Ok(Found::parse(&answer?).filter(|found| found.link == index))
@@ -118,10 +120,7 @@ fn find(socket: &Socket, index: u32, address: &Address) -> Result<Option<Found>,
 /// `ip addr del`; success when it is gone.
 fn delete(socket: &Socket, index: u32, address: &Address) -> Result<(), Error> {
     let result = socket.change(libc::RTM_DELADDR, 0, &message(index, address));
-    // EAFNOSUPPORT, EOPNOTSUPP: no IPv6 at all, so no such address either.
-    let gone =
-        [Errno::EADDRNOTAVAIL, Errno::ENODEV, Errno::ENXIO, Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP];
-    if refused_with(&result, &gone) { Ok(()) } else { result }
+    if refused_with(&result, &GONE) { Ok(()) } else { result }
 }
 
 /// `ADDRESS/LENGTH dev LINK`, for IPv6 with `nodad`.

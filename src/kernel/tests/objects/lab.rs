@@ -104,14 +104,14 @@ impl Lab {
             "ip -6 neigh show",
             "bridge fdb show",
         ];
+        let script = commands.map(|command| format!("echo; echo {command}; {command}")).join("\n");
         let mut text = vec![];
         for place in [Place::Root, Place::Egret, Place::Pod] {
-            for command in commands {
-                let shown = self.run(place, command);
-                let lasting = shown.lines().filter(|line| !line.contains("ff00::/8"));
-                let lasting: Vec<_> = lasting.map(without_carrier).collect();
-                text.push(format!("{place} {command}\n{}\n", lasting.join("\n")));
-            }
+            let shell = ["sh".to_owned(), "-ec".to_owned(), script.clone()];
+            let shown = run(&[&self.prefix(place)[..], &shell].concat());
+            let lasting = shown.lines().filter(|line| !line.contains("ff00::/8"));
+            let lasting: Vec<_> = lasting.map(without_carrier).collect();
+            text.push(format!("{place}\n{}\n", lasting.join("\n")));
         }
         text.concat()
     }

@@ -105,6 +105,20 @@ fn the_egret_namespace_is_an_object_like_others() {
     assert!(lab.run(Place::Egret, "ip link show").contains("egr0123456789ab"));
 }
 
+/// What stays of a pod's namespace after a reboot is a file, and DEL is called with it.
+#[test]
+fn in_a_plain_file_there_is_nothing_to_remove_and_no_place_to_add() {
+    let mut lab = Lab::new();
+    let pod = lab.path(Place::Pod);
+    Netns::remove(&pod).unwrap();
+    write(&pod, "");
+    let object = Object::Veth(veth());
+    lab.kernel.remove(Place::Pod, &object).unwrap();
+    let failure = lab.kernel.ensure(Place::Pod, &object).unwrap_err();
+    assert!(matches!(failure, Failure::NoNamespace { place: Place::Pod }), "{failure}");
+    assert_eq!(fs::read(&pod).unwrap(), b"", "the file is as it was");
+}
+
 /// Another process may have run `egretctl gc` and an ADD in between.
 #[test]
 fn a_namespace_that_was_made_again_is_opened_again() {
