@@ -1,7 +1,13 @@
 //! Tests that need network namespaces: one program, one module a subject. All of them run as root.
 
 #[cfg(test)]
+mod datapath;
+#[cfg(test)]
 mod egress;
+#[cfg(test)]
+mod forgery;
+#[cfg(test)]
+mod hygiene;
 #[cfg(test)]
 mod inbound;
 #[cfg(test)]
@@ -9,8 +15,8 @@ mod lifecycle;
 #[cfg(test)]
 mod snat;
 #[cfg(test)]
-mod spoof;
-#[cfg(test)]
 mod testkit_observes;
+#[cfg(test)]
+mod tunnel_guard;
 #[cfg(test)]
 mod world;
