@@ -26,7 +26,9 @@ impl Lab {
             .expect("this test makes namespaces: it must run as root");
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
-        let directory = TempDir::new().unwrap();
+        // A directory with mounts in it cannot be removed by its owner; this one goes with the thread.
+        mount(Some("none"), "/tmp", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let directory = TempDir::new_in("/tmp").unwrap();
         let places = Places {
             egret: directory.path().join("netns/egret"),
             pod: Some(directory.path().join("netns/pod")),
