@@ -19,13 +19,13 @@ use egret_egress::record::{AttachmentRecord, LeaseRecord, NetnsRecord, PodRecord
 use egret_resources::{EgressPolicy, LocalConfig, Resources};
 use egret_store::journal::AttachmentDir;
 use egret_store::lock::NodeLock;
-use egret_types::{IfIndex, LinkName, Prefix, ours};
+use egret_types::{LinkName, Prefix};
 
 use crate::exec::Programs;
 use crate::leases::{Wanted, ipam_section, read_leases};
 use crate::node::Node;
 use crate::pod::{self, Pod};
-use crate::{detach, error};
+use crate::{detach, error, links};
 
 /// How long ADD waits for others on this node.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ impl<'a> Attach<'a> {
         let attached = self.attach(kernel, &plan, old);
         if attached.is_err() {
             // What this ADD began, it ends; the error that led here is the one to tell.
-            if let Err(second) = detach::remove(kernel, self.records, self.request.attachment()) {
+            if let Err(second) = self.remove(kernel) {
                 log::error!("undo the failed ADD: {}", second.msg());
             }
         }
@@ -106,13 +106,12 @@ impl<'a> Attach<'a> {
     /// off, or was for another namespace, is removed.
     fn settle(&self, kernel: &mut dyn Kernel) -> Result<Option<AttachmentRecord>, CniError> {
         let attachment = self.request.attachment();
-        let old = self.records.get(attachment).map_err(|e| error::store(&e))?;
         let serves =
             |old: &AttachmentRecord| old.stage == Stage::Committed && old.netns == self.netns;
-        match old {
-            Some(old) if serves(&old) => Ok(Some(old)),
-            Some(_) => detach::remove(kernel, self.records, attachment).map(|()| None),
-            None => Ok(None),
+        match self.records.get(attachment) {
+            Ok(None) => Ok(None),
+            Ok(Some(old)) if serves(&old) => Ok(Some(old)),
+            _ => self.remove(kernel).map(|()| None),
         }
     }
 
@@ -134,13 +133,14 @@ impl<'a> Attach<'a> {
         let delegated = delegate.add()?;
         (record.leases, record.decision) = self.decide(plan, &delegated)?;
         self.ensure_shared(kernel, &Self::shared(plan, &record)?)?;
+        let links = links::numbers(kernel, &Names::of(self.request.attachment()))?;
         let record = match old {
-            Some(old) if old.serves(&record) => {
+            Some(old) if old.serves(&record) && old.links == links => {
                 ensure(kernel, &old.objects)?;
                 old
             }
             Some(_) => {
-                detach::remove(kernel, self.records, self.request.attachment())?;
+                self.remove(kernel)?;
                 self.make(kernel, plan, record)?
             }
             None => self.make(kernel, plan, record)?,
@@ -166,6 +166,7 @@ impl<'a> Attach<'a> {
             leases: Vec::new(),
             decision: Decision::default(),
             shared,
+            links: None,
             objects: Vec::new(),
         }
     }
@@ -216,9 +217,12 @@ impl<'a> Attach<'a> {
         record.objects = vec![pod_link(&facts)];
         self.put(&record)?;
         ensure(kernel, &record.objects)?;
-        let tunnel = link_index(kernel, &ours::link(ours::TUNNEL_LINK))?;
-        let veth = link_index(kernel, &facts.names.node)?;
-        record.objects.push(pod_filter(&facts, veth, tunnel));
+        let links = links::numbers(kernel, &facts.names)?.ok_or_else(|| {
+            let msg = format!("link {} or the tunnel vanished while it was made", facts.names.node);
+            CniError::new(Code::TRY_AGAIN_LATER, msg)
+        })?;
+        record.links = Some(links);
+        record.objects.push(pod_filter(&facts, links.veth, links.tunnel));
         record.objects.extend(pod_steering(&facts));
         self.put(&record)?;
         ensure(kernel, &record.objects)?;
@@ -246,6 +250,10 @@ impl<'a> Attach<'a> {
         }
     }
 
+    fn remove(&self, kernel: &mut dyn Kernel) -> Result<(), CniError> {
+        detach::remove(kernel, self.records, self.request.attachment(), Some(self.netns.inode))
+    }
+
     fn put(&self, record: &AttachmentRecord) -> Result<(), CniError> {
         self.records.put(self.request.attachment(), record).map_err(|e| error::store(&e))
     }
@@ -270,12 +278,4 @@ impl<'a> Attach<'a> {
 
 fn ensure(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<(), CniError> {
     apply::ensure_all(kernel, objects).map_err(|failure| error::kernel(&failure))
-}
-
-fn link_index(kernel: &mut dyn Kernel, name: &LinkName) -> Result<IfIndex, CniError> {
-    let links = kernel.list_links(Place::Egret).map_err(|failure| error::kernel(&failure))?;
-    links.iter().find(|link| link.name == *name).map(|link| link.index).ok_or_else(|| {
-        let msg = format!("link {name} vanished from the egret namespace");
-        CniError::new(Code::TRY_AGAIN_LATER, msg)
-    })
 }

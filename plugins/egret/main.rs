@@ -6,6 +6,7 @@ mod detach;
 mod error;
 mod exec;
 mod leases;
+mod links;
 mod logger;
 mod node;
 mod plugin;

@@ -18,7 +18,7 @@ use egret_store::{boot_id, resource_dir};
 use crate::attach::Attach;
 use crate::exec::Programs;
 use crate::leases::ipam_section;
-use crate::{detach, error, logger, node};
+use crate::{detach, error, links, logger, node};
 
 /// The plugin.
 pub(crate) struct Egret;
@@ -34,6 +34,10 @@ impl Plugin for Egret {
     fn add(&self, request: &Request<LocalConfig>) -> Result<Added, CniError> {
         start_log(request);
         let config = request.own();
+        if let Some((key, value)) = config.not_honoured() {
+            let msg = format!("key {key:?} is {value}: this version does not honour it");
+            return Err(CniError::new(Code::UNSUPPORTED_FIELD, msg));
+        }
         let prev = request.config().require_prev_result()?;
         let netns = identify(request.require_netns()?)?;
         let resources =
@@ -42,8 +46,7 @@ impl Plugin for Egret {
         let records = AttachmentDir::new(&config.state_dir);
         let mut kernel = kernel(request);
         if policies.is_empty() {
-            // A policy may have selected it at an earlier ADD.
-            detach::run(request, &records, &mut kernel)?;
+            detach_if_begun(request, &records, &mut kernel)?;
             return Ok(Added::Chained(prev));
         }
         let (policies, resources) = (policies.as_slice(), &resources);
@@ -70,6 +73,7 @@ impl Plugin for Egret {
         };
         let mut found = differences(&mut kernel, &record)?;
         found.extend(failover_differences(request, &mut kernel, &record)?);
+        found.extend(links::difference(&mut kernel, &Names::of(request.attachment()), &record)?);
         if record.netns != netns {
             found.push(format!(
                 "the pod's namespace is not the one of ADD, {}",
@@ -82,6 +86,18 @@ impl Plugin for Egret {
         }
         let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
         Delegate::new(&Programs, request, &ipam)?.check()
+    }
+}
+
+/// A policy may have selected the pod at an earlier ADD. Of any other it costs one look for a file.
+fn detach_if_begun(
+    request: &Request<LocalConfig>,
+    records: &AttachmentDir<AttachmentRecord>,
+    kernel: &mut LinuxKernel,
+) -> Result<(), CniError> {
+    match records.get(request.attachment()) {
+        Ok(None) => Ok(()),
+        _ => detach::run(request, records, kernel),
     }
 }
 

@@ -52,7 +52,11 @@ pub(crate) struct Node {
 impl Local {
     /// Reads the configuration.
     pub(crate) fn load(args: &Args) -> Result<Self, CliError> {
-        Ok(Self { config: local_config(args)? })
+        let config = local_config(args)?;
+        match config.not_honoured() {
+            Some((key, value)) => Err(CliError::NotHonoured { key, value: value.clone() }),
+            None => Ok(Self { config }),
+        }
     }
 
     /// The kernel: root and egret namespace.

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use egret_types::{DualStack, Identity, Namespace, PoolName};
+use egret_types::{DualStack, Identity, IfIndex, Namespace, PoolName};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
@@ -27,8 +27,20 @@ pub struct AttachmentRecord {
     pub decision: Decision,
     /// What it stands on: the tunnel and the worker side of the node. Never removed with it.
     pub shared: Vec<Placed>,
+    /// The links that its filter names; absent until they exist.
+    pub links: Option<LinkNumbers>,
     /// What is its own, in the order in which it was made.
     pub objects: Vec<Placed>,
+}
+
+/// The filter of an attachment names links by number. A link that was deleted and made again under
+/// its name has another one: the filter is then about a link that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkNumbers {
+    /// The node's end of the pod's link.
+    pub veth: IfIndex,
+    /// The tunnel.
+    pub tunnel: IfIndex,
 }
 
 /// How far ADD has come.

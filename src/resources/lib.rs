@@ -29,7 +29,7 @@ mod uplink;
 
 pub use cluster::{EgressCluster, Guard, Tunnel};
 pub use gateway::EgressGateway;
-pub use local::{LocalConfig, LogLevel, NotHonoured, Underlay};
+pub use local::{LocalConfig, LogLevel, Underlay};
 pub use nearest::nearest;
 pub use node::{EgressNode, NoOuterFamily};
 pub use policy::{EgressIp, EgressPolicy, Selector};

@@ -4,10 +4,8 @@
 use std::path::PathBuf;
 
 use egret_types::{LinkName, NodeName};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, Unexpected},
-};
+use serde::Deserialize;
+use serde_json::Value;
 
 /// Own keys of `egret`; all may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -32,7 +30,7 @@ pub struct LocalConfig {
     /// Where they go; absent: stderr.
     pub log_file: Option<PathBuf>,
     /// Comes with the operation GC.
-    gc_without_list: Option<NotHonoured>,
+    gc_without_list: Option<Value>,
 }
 
 /// Keys below `underlay`.
@@ -74,18 +72,12 @@ impl Default for LocalConfig {
     }
 }
 
-/// The type of keys that are known and do nothing yet: there is no value of it, so setting such a
-/// key is an error that names key and value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotHonoured {}
-
-impl<'de> Deserialize<'de> for NotHonoured {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?.to_string();
-        Err(D::Error::invalid_value(
-            Unexpected::Other(&value),
-            &"nothing: this version does not honour the key",
-        ))
+impl LocalConfig {
+    /// A key that is set and that this version does not honour, with its value. Adding a pod is
+    /// refused then. Removing one is not: what a configuration asks for in vain must not keep a pod
+    /// from ending, nor the plugins before us from giving its addresses back.
+    pub fn not_honoured(&self) -> Option<(&'static str, &Value)> {
+        self.gc_without_list.as_ref().map(|value| ("gcWithoutList", value))
     }
 }
 
@@ -94,11 +86,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absent_keys_are_their_defaults_and_a_key_of_a_later_version_is_refused() {
+    fn absent_keys_are_their_defaults_and_a_key_of_a_later_version_is_told() {
         let read = |text| serde_json::from_str::<LocalConfig>(text);
         assert_eq!(read("{}").unwrap(), LocalConfig::default());
-        let error = read("{\"gcWithoutList\": true}").unwrap_err().to_string();
-        assert!(error.contains("true") && error.contains("does not honour"), "{error}");
+        assert_eq!(read("{}").unwrap().not_honoured(), None);
+        let later = read("{\"gcWithoutList\": true}").unwrap();
+        assert_eq!(later.not_honoured(), Some(("gcWithoutList", &Value::Bool(true))));
         assert!(read("{\"logLevel\": \"loud\"}").is_err());
     }
 }

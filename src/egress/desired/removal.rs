@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use egret_types::{Family, Mtu, NodeId, Vni, ours};
 
-use super::{NodeFacts, egret_namespace, space, tunnel_guard, tunnel_link, worker};
-use crate::object::Placed;
+use super::{
+    Names, NodeFacts, Policy, base, egret_namespace, space, tunnel_guard, tunnel_link, worker,
+};
+use crate::nft::{HookPoint, Ruleset, TableFamily};
+use crate::object::{Object, Place, Placed, Veth};
 
 /// Everything that attachments and roles stand on, in the order in which it is made.
 pub fn shared_by_name() -> Vec<Placed> {
@@ -23,6 +26,28 @@ pub fn shared_by_name() -> Vec<Placed> {
 /// The worker side alone.
 pub fn worker_by_name() -> Placed {
     worker(nobody().id)
+}
+
+/// An attachment of which no record is left: its link, which takes the pod's end and its routes
+/// along, and the chain on it. Elements of the maps name a link that is gone, and go with the table.
+pub fn attachment_by_name(names: &Names) -> Vec<Placed> {
+    let node = nobody();
+    let veth = Veth {
+        name: names.pod.clone(),
+        mac: node.id.mac(),
+        peer: names.node.clone(),
+        mtu: node.mtu,
+    };
+    let ingress = HookPoint::Ingress(names.node.clone());
+    let ruleset = Ruleset {
+        family: TableFamily::Netdev,
+        table: ours::NFT_TABLE.into(),
+        sets: vec![],
+        chains: vec![base(names.node.as_str(), ingress, 0, Policy::Drop)],
+        elements: vec![],
+    };
+    let placed = |place, object| Placed { place, object };
+    vec![placed(Place::Pod, Object::Veth(veth)), placed(Place::Egret, Object::Nft(ruleset))]
 }
 
 fn nobody() -> NodeFacts {
