@@ -34,7 +34,10 @@ struct Process {
 /// Holds processes back.
 struct Gate {
     processes: Mutex<Vec<Process>>,
-    changed: Condvar,
+    /// For the scheduler: somebody stands still.
+    still: Condvar,
+    /// For each process: it may go on. One for all would wake everybody at every step.
+    turn: Vec<Condvar>,
     kill: Option<Kill>,
 }
 
@@ -65,9 +68,9 @@ impl Gate {
         }
         processes[me].steps += 1;
         processes[me].place = Place::Waiting;
-        self.changed.notify_all();
+        self.still.notify_one();
         while processes[me].place != Place::Chosen {
-            processes = self.changed.wait(processes).unwrap();
+            processes = self.turn[me].wait(processes).unwrap();
         }
         processes[me].place = Place::Running;
         Ok(())
@@ -75,21 +78,21 @@ impl Gate {
 
     fn finish(&self, me: usize) {
         self.processes.lock().unwrap()[me].place = Place::Done;
-        self.changed.notify_all();
+        self.still.notify_one();
     }
 
     /// Waits until nobody runs; who waits then.
     fn settled(&self) -> Vec<usize> {
         let mut processes = self.processes.lock().unwrap();
         while processes.iter().any(|p| matches!(p.place, Place::Running | Place::Chosen)) {
-            processes = self.changed.wait(processes).unwrap();
+            processes = self.still.wait(processes).unwrap();
         }
         (0..processes.len()).filter(|&p| processes[p].place == Place::Waiting).collect()
     }
 
     fn choose(&self, process: usize) {
         self.processes.lock().unwrap()[process].place = Place::Chosen;
-        self.changed.notify_all();
+        self.turn[process].notify_one();
     }
 }
 
@@ -223,7 +226,8 @@ fn run<T: Send>(
     let start = || Process { place: Place::Running, steps: 0 };
     let gate = Gate {
         processes: Mutex::new(processes.iter().map(|_| start()).collect()),
-        changed: Condvar::new(),
+        still: Condvar::new(),
+        turn: processes.iter().map(|_| Condvar::new()).collect(),
         kill,
     };
     std::thread::scope(|scope| {
