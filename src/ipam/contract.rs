@@ -4,8 +4,6 @@
 //!
 //! Each function expects an empty store and says which clause was broken.
 
-use std::sync::Barrier;
-
 use egret_types::{Attachment, PairIndex, PoolId};
 
 use crate::{
@@ -119,46 +117,6 @@ fn hints(port: &impl LeasePort) -> Result<(), Breach> {
     holds(port.hint(one, Hint::CheckedRanges).is_none(), "a hint is of one kind")
 }
 
-/// Several threads at once: a swap has one winner.
-pub fn one_swap_wins<P: LeasePort + Sync>(port: &P) -> Result<(), Breach> {
-    const RACERS: u32 = 8;
-    let racer = |n| -> Result<Lease, Breach> {
-        Ok(Lease { token: Token(u64::from(n)), ..lease(1, 0, LeaseState::Pending)? })
-    };
-    let created = race(RACERS, |n| Ok(port.create(&racer(n)?)? == Creation::Created))?;
-    holds(created.len() == 1, "of racing creations one wins")?;
-    let winner = racer(created.first().copied().unwrap_or_default())?;
-    let found: Lookup<Lease> = port.get(&winner.key())?;
-    holds(found == Lookup::Found(winner.clone()), "what is found is what the winner wrote")?;
-    let next = |n| Lease { version: n + 1, ..winner.clone() };
-    let replaced = race(RACERS, |n| Ok(port.replace(&winner, &next(n))?.is_done()))?;
-    holds(replaced.len() == 1, "of racing replacements one wins")?;
-    let now = next(replaced.first().copied().unwrap_or_default());
-    let deleted = race(RACERS, |_| Ok(port.delete(&now)?.is_done()))?;
-    holds(deleted.len() == 1, "of racing deletions one wins")
-}
-
-/// The numbers of the racers that won.
-fn race(racers: u32, run: impl Fn(u32) -> Result<bool, Breach> + Sync) -> Result<Vec<u32>, Breach> {
-    let start = Barrier::new(usize::try_from(racers).unwrap_or_default());
-    std::thread::scope(|scope| {
-        let racer = |n| {
-            let (start, run) = (&start, &run);
-            scope.spawn(move || {
-                start.wait();
-                run(n).map(|won| won.then_some(n))
-            })
-        };
-        let running: Vec<_> = (0..racers).map(racer).collect();
-        let mut winners = Vec::new();
-        for thread in running {
-            let outcome = thread.join().map_err(|_| Breach::Clause("a racer panicked"))?;
-            winners.extend(outcome?);
-        }
-        Ok(winners)
-    })
-}
-
 /// Holders.
 pub fn holder_port(port: &impl HolderPort) -> Result<(), Breach> {
     let (first, other) = (holder("c1", "eth0")?, holder("c1", "net1")?);
@@ -229,7 +187,6 @@ mod tests {
     #[test]
     fn memory_keeps_the_contract() {
         super::lease_port(&Memory::default()).unwrap();
-        super::one_swap_wins(&Memory::default()).unwrap();
         super::holder_port(&Memory::default()).unwrap();
     }
 }

@@ -9,8 +9,8 @@ mod tests {
 
     use egret_ipam::{
         Allocator, BootId, Claim, Ipam, IpamError, Lease, LeasePort, LeaseState, Owner, Pair, Pool,
-        Scope, Stamps, Timestamp, Want, contract,
-        ports::{Creation, Lookup, Records},
+        Scope, Stamps, Timestamp, Token, Want, contract,
+        ports::{Creation, Lookup, Record, Records},
     };
     use egret_resources::EgressPool;
     use egret_store::{HolderDir, LeaseDir, inventory};
@@ -71,8 +71,46 @@ mod tests {
     fn files_keep_the_contract() {
         let dir = tempfile::tempdir().unwrap();
         contract::lease_port(&LeaseDir::new(&dir.path().join("a"))).unwrap();
-        contract::one_swap_wins(&LeaseDir::new(&dir.path().join("b"))).unwrap();
         contract::holder_port(&HolderDir::new(&dir.path().join("c"))).unwrap();
+    }
+
+    /// The numbers of the racers that won.
+    fn race(run: impl Fn(u32) -> bool + Sync) -> Vec<u32> {
+        const RACERS: u32 = 8;
+        let start = std::sync::Barrier::new(RACERS as usize);
+        std::thread::scope(|scope| {
+            let racer = |n| {
+                let (start, run) = (&start, &run);
+                scope.spawn(move || {
+                    start.wait();
+                    run(n).then_some(n)
+                })
+            };
+            let running: Vec<_> = (0..RACERS).map(racer).collect();
+            running.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        })
+    }
+
+    #[test]
+    fn of_racing_swaps_one_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool("203.0.113.50-203.0.113.59");
+        let made = allocate(dir.path(), &pool, "shop").unwrap();
+        let leases = LeaseDir::new(dir.path());
+        for round in 0..20 {
+            let index = (round + 1).try_into().unwrap();
+            let racer = |n: u32| Lease { index, token: Token(u64::from(n)), ..made.clone() };
+            let created = race(|n| leases.create(&racer(n)).unwrap() == Creation::Created);
+            let &[winner] = &created[..] else { panic!("{created:?}") };
+            let winner = racer(winner);
+            let found: Lookup<Lease> = leases.get(&winner.key()).unwrap();
+            assert_eq!(found, Lookup::Found(winner.clone()));
+            let next = |n: u32| Lease { version: n + 2, ..winner.clone() };
+            let replaced = race(|n| leases.replace(&winner, &next(n)).unwrap().is_done());
+            let &[now] = &replaced[..] else { panic!("{replaced:?}") };
+            let deleted = race(|_| leases.delete(&next(now)).unwrap().is_done());
+            assert_eq!(deleted.len(), 1);
+        }
     }
 
     #[test]
@@ -210,7 +248,7 @@ mod tests {
         fs::copy(pairs.join("00000000.json"), pairs.join("00000001.json")).unwrap();
         let leases = LeaseDir::new(dir.path());
         let other = Lease { index: 1.try_into().unwrap(), ..lease };
-        let found: Lookup<Lease> = leases.get(&egret_ipam::ports::Record::key(&other)).unwrap();
+        let found: Lookup<Lease> = leases.get(&other.key()).unwrap();
         assert_eq!(found, Lookup::Lost);
         assert_eq!(index_of(&allocate(dir.path(), &pool, "bank").unwrap()), 2);
         let listing = leases.leases(pool.id()).unwrap();

@@ -12,8 +12,8 @@ mod tests {
     };
 
     use egret_ipam::{
-        Allocator, BootId, HolderPort, Ipam, IpamError, Lease, LeasePort, LeaseState, Memory,
-        Owner, Pair, Pool, Scope, Stamps, Timestamp, Want, ports::Hint,
+        Allocator, BootId, HolderPort, Ipam, IpamError, Lease, LeasePort, Memory, Owner, Pair,
+        Pool, Scope, Stamps, Timestamp, Want, ports::Hint,
     };
     use egret_resources::{AddressRange, EgressPool};
     use egret_types::{Attachment, PoolId};
