@@ -120,12 +120,12 @@ fn forge(good: &Frame, fields: &Fields<'_>) -> Frame {
     }
 }
 
-fn text(family: Family, v4: &str, v6: &str) -> Option<IpAddr> {
+fn text(family: Family, v4: &str, v6: &str) -> IpAddr {
     let text = match family {
         Family::V4 => v4,
         Family::V6 => v6,
     };
-    Some(text.parse().unwrap())
+    text.parse().unwrap()
 }
 
 /// A frame that is no pod's, and so is dropped before any decision is looked at.
@@ -136,7 +136,7 @@ fn a_forged_sender_or_identity_is_dropped_and_counted_by_the_chain_of_pods(
     let lab = world::builder(families).start();
     let scene = Scene::new(&lab);
     let theirs = Some(scene.victim.address(scene.family));
-    let arbitrary = text(scene.family, "192.0.2.66", "2001:db8:66::66");
+    let arbitrary = Some(text(scene.family, "192.0.2.66", "2001:db8:66::66"));
     let mac = |last| Some(MacAddr([2, 0xaa, 0, 0, 0, last]));
     let cases: [Fields<'_>; 11] = [
         ("address of another pod", None, None, theirs, None),
@@ -173,7 +173,7 @@ fn a_destination_that_the_decision_excludes_is_dropped_and_counted_by_its_chain(
     let lab = world::builder(families).start();
     let scene = Scene::new(&lab);
     let family = scene.family;
-    let of = |v4, v6| text(family, v4, v6);
+    let of = |v4, v6| Some(text(family, v4, v6));
     let cases: [(&str, Option<IpAddr>); 8] = [
         ("excepted", Some(external(family, 12))),
         ("the gateway node", Some(underlay(family, 21))),

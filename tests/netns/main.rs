@@ -1,6 +1,8 @@
 //! Tests that need network namespaces: one program, one module a subject. All of them run as root.
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod datapath;
 #[cfg(test)]
 mod egress;
@@ -13,7 +15,11 @@ mod inbound;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
-mod snat;
+mod roles;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod panics;
 #[cfg(test)]
 mod testkit_observes;
 #[cfg(test)]
