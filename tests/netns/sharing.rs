@@ -1,15 +1,15 @@
 //! Who shares an egress IP and who does not: namespaces, workers, pod addresses, destinations; and
 //! what never leaves through the tunnel.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Barrier;
 use std::time::Duration;
 
 use egret_tests::{
-    Client, Families, Lab, Pod, Question, egress_ip, external, far, pod_network, resources,
-    underlay,
+    Client, Families, Frame, Lab, Pod, Question, Transport, egress_ip, external, far, link_mac,
+    pod_network, resources, send_frame, underlay,
 };
-use egret_types::Family;
+use egret_types::{Family, ours};
 use rstest::rstest;
 
 use crate::hygiene::{Numbers, Outside};
@@ -109,6 +109,41 @@ fn pods_with_one_address_on_two_workers_are_told_apart(
             });
         }
     });
+}
+
+/// Two nodes, one pod address, one IP identification: nothing in the IP header tells the fragments
+/// of the two apart.
+#[test]
+fn fragments_of_two_workers_are_never_put_together() {
+    let lab = world::builder(Families::V4).start();
+    share_pod_network(&lab);
+    world::open(&lab);
+    let pods = [lab.add_pod("w1", "shop", "a"), lab.add_pod("w2", "billing", "b")];
+    assert_eq!(pods[0].address(Family::V4), pods[1].address(Family::V4));
+    let outside = lab.external_address(Family::V4);
+    let socket = lab.external().inside(|| UdpSocket::bind("0.0.0.0:9999")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let payloads = ["a".repeat(64), "b".repeat(64)];
+    let fragments = [0, 1].map(|n| {
+        let hop = pods[n].exec("ip neigh show 169.254.230.1").success();
+        let identity = hop.split("lladdr ").nth(1).and_then(|rest| rest.split(' ').next());
+        let own = pods[n].inside(|| link_mac(ours::POD_LINK)).unwrap();
+        let macs = [own, identity.unwrap().parse().unwrap()];
+        let addresses = [pods[n].address(Family::V4), outside];
+        Frame::new(macs, addresses, Transport::udp(&payloads[n])).fragments(0x7777, 32)
+    });
+    for (pod, part) in [(0, 0), (1, 1), (0, 1), (1, 0)] {
+        pods[pod].inside(|| send_frame(ours::POD_LINK, &fragments[pod][part])).unwrap();
+    }
+    let mut received = [(); 2].map(|()| {
+        let mut buffer = [0; 100];
+        let (length, peer) = socket.recv_from(&mut buffer).expect("two datagrams");
+        (peer.ip(), String::from_utf8_lossy(&buffer[..length]).into_owned())
+    });
+    received.sort();
+    let [shop, billing] = [SHOP, BILLING].map(|index| egress_ip(Family::V4, index));
+    let [a, b] = payloads;
+    assert_eq!(received, [(shop, a), (billing, b)]);
 }
 
 #[test]

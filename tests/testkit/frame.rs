@@ -113,6 +113,28 @@ impl Frame {
         bytes
     }
 
+    /// The IPv4 packet in two fragments with this identification, the first with this many bytes
+    /// behind its IP header (a multiple of 8).
+    pub fn fragments(&self, identification: u16, first: usize) -> [Vec<u8>; 2] {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (self.source, self.destination) else {
+            panic!("fragments of IPv6 are made another way");
+        };
+        let body = self.transport_bytes();
+        let fragment = |part: &[u8], place: [u8; 2]| {
+            let mut header = self.v4_header(source.octets(), destination.octets(), part.len());
+            header[4..6].copy_from_slice(&identification.to_be_bytes());
+            header[6..8].copy_from_slice(&place);
+            header[10..12].fill(0);
+            let sum = ones_complement(&header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            let macs = [self.destination_mac.0, self.source_mac.0].concat();
+            [macs, vec![0x08, 0x00], header, part.to_vec()].concat()
+        };
+        let (head, tail) = body.split_at(first);
+        // "More fragments", then the place in units of 8 bytes.
+        [fragment(head, [0x20, 0]), fragment(tail, short(first / 8))]
+    }
+
     fn protocol(&self) -> u8 {
         match (&self.transport, self.source) {
             (Transport::Udp { .. }, _) => 17,
