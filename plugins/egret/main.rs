@@ -12,14 +12,23 @@ mod node;
 mod plugin;
 mod pod;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use egret_cni::Environment;
 
 fn main() -> ExitCode {
+    egret_cni::answer_panics(end);
     let environment = std::env::vars_os().collect::<Environment>();
     let (mut stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
     let plugin = plugin::Egret;
     ExitCode::from(egret_cni::run(&plugin, environment, &mut stdin, &mut stdout, &mut stderr))
+}
+
+/// The answer to a panic, and the end. Nothing is unwound: what survives a kill survives this.
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "a panic hook has no other way to end")]
+fn end(answer: &str) {
+    // Nobody is left to be told if stdout is closed.
+    writeln!(io::stdout(), "{answer}").ok();
+    std::process::exit(1)
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     CniError, CniVersion, Command, Environment, IpamResult, PrevResult, Request, config::Document,
-    panic::guarded,
+    panic::answer_in,
 };
 
 /// What a plugin says about itself.
@@ -67,7 +67,7 @@ const FAILURE: u8 = 1;
 /// Serves one call and tells the exit code of the process.
 ///
 /// Guarantees: stdout gets nothing, or exactly one JSON document; an error is one error object and
-/// exit code 1, also after a panic on any thread. VERSION does not touch stdin. Without
+/// exit code 1 (see [`crate::answer_panics`] for a panic). VERSION does not touch stdin. Without
 /// `CNI_COMMAND` a text about the plugin goes to stderr.
 pub fn run<P: Plugin>(
     plugin: &P,
@@ -77,7 +77,7 @@ pub fn run<P: Plugin>(
     stderr: &mut dyn Write,
 ) -> u8 {
     let version = Cell::new(CniVersion::LATEST);
-    let answer = guarded(|| serve(plugin, environment, stdin, &version));
+    let answer = serve(plugin, environment, stdin, &version);
     let (written, code) = match answer {
         Ok(Answer::Nothing) => (Ok(()), SUCCESS),
         Ok(Answer::About(text)) => (write(stderr, &text), SUCCESS),
@@ -115,6 +115,7 @@ fn serve<P: Plugin>(
     command.require(&environment)?;
     let document = Document::read(stdin)?;
     version.set(document.version());
+    answer_in(document.version());
     document.version().allow(command)?;
     let request = Request::new(command, environment, document)?;
     match command {

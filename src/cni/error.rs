@@ -94,7 +94,11 @@ impl CniError {
         let mut msg = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            msg = format!("{msg}: {cause}");
+            // Many errors tell their source themselves.
+            let text = cause.to_string();
+            if !msg.ends_with(&text) {
+                msg = format!("{msg}: {text}");
+            }
             source = cause.source();
         }
         Self::new(code, msg)

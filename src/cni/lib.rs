@@ -2,9 +2,9 @@
 //! what a plugin tells the plugin it delegates to. Synchronous and without any effect of its own:
 //! environment, streams and [`Exec`] come from outside.
 //!
-//! A plugin implements [`Plugin`] and its `main` calls [`run`]. Everything the protocol asks of
-//! every plugin (variables, versions, error objects, a clean stdout, also after a panic) happens
-//! here; a plugin sees only a validated [`Request`].
+//! A plugin implements [`Plugin`] and its `main` calls [`answer_panics`] and [`run`]. Everything
+//! the protocol asks of every plugin (variables, versions, error objects, a clean stdout, also
+//! after a panic) happens here; a plugin sees only a validated [`Request`].
 //!
 //! One check stays with the plugin because it needs an effect: a `CNI_NETNS` that is the plugin's
 //! own namespace is to be refused with [`Code::INVALID_NETNS`] before anything changes, and a path
@@ -38,6 +38,7 @@ pub use dispatch::{About, Added, Plugin, run};
 pub use dns::Dns;
 pub use environment::Environment;
 pub use error::{CniError, Code};
+pub use panic::answer_panics;
 pub use prev_result::{NewInterface, PrevInterface, PrevIp, PrevResult};
 pub use raw::RawObject;
 pub use request::Request;
