@@ -92,6 +92,11 @@ impl Local {
         RecordFile::new(&self.config.state_dir, "gateway")
     }
 
+    /// Removes directories and locks that say nothing any more. Leases stay.
+    pub(crate) fn tidy(&self) -> Result<(), egret_store::Error> {
+        egret_store::tidy(&self.config.state_dir, &self.config.run_dir)
+    }
+
     /// Nobody else attaches, detaches or changes what is shared while both are held.
     pub(crate) fn lock_shared_objects(&self) -> Result<[NodeLock; 2], CliError> {
         let run_dir = &self.config.run_dir;

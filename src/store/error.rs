@@ -113,6 +113,11 @@ impl Error {
         move |error| Error::Io { operation, path: path.to_path_buf(), error }
     }
 
+    /// A file or directory is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Error::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Later it may work.
     pub fn is_busy(&self) -> bool {
         matches!(self, Error::Busy { .. })

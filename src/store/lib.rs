@@ -16,7 +16,9 @@ mod lease_dir;
 pub mod lock;
 mod record_dir;
 pub mod resource_dir;
+mod tidy;
 
 pub use error::{Error, Operation};
 pub use holder_dir::HolderDir;
 pub use lease_dir::LeaseDir;
+pub use tidy::tidy;

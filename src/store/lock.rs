@@ -16,6 +16,10 @@ use crate::{
 
 const NODE: &str = "node.lock";
 const MAKING: &str = "making.lock";
+/// Their files in `runDir`; the one below first.
+pub(crate) const FILES: [&str; 2] = [MAKING, NODE];
+/// How often the directory may vanish while its lock is taken: `gc` removes it when it is empty.
+const TRIES: u32 = 8;
 
 /// `flock` knows no deadline, so we look again, soon at first.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
@@ -51,8 +55,14 @@ impl NodeLock {
     }
 
     fn acquire(run_dir: &Path, name: &str, mode: Mode, deadline: Duration) -> Result<Self, Error> {
-        ensure_directory(run_dir)?;
-        Ok(Self { _held: FileLock::acquire(&run_dir.join(name), mode, deadline)? })
+        let mut tries = 1;
+        loop {
+            ensure_directory(run_dir)?;
+            match FileLock::acquire(&run_dir.join(name), mode, deadline) {
+                Err(error) if error.is_not_found() && tries < TRIES => tries += 1,
+                held => return Ok(Self { _held: held? }),
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use egret_egress::desired::uplink_name;
 use egret_egress::kernel::{Failure, Kernel};
 use egret_egress::nft::TableFamily;
 use egret_egress::object::Place;
-use egret_kernel::LinuxKernel;
+use egret_kernel::{Counter, LinuxKernel};
 use egret_types::ours;
 use serde::Serialize;
 
@@ -46,50 +46,57 @@ struct CounterStatus {
     packets: u64,
 }
 
-/// Table, chain and what a packet means that a counter of the chain has seen.
-const MEANINGS: [(Place, TableFamily, &str, &str, &str); 12] = [
-    (
-        Place::Root,
-        TableFamily::Inet,
-        ours::NFT_TUNNEL_TABLE,
-        "input",
-        "tunnel: accepted or refused at the port",
-    ),
-    (
-        Place::Root,
-        TableFamily::Inet,
-        ours::NFT_TUNNEL_TABLE,
-        "forward",
-        "tunnel: sent by a pod, refused",
-    ),
-    (
-        Place::Root,
-        TableFamily::Inet,
-        ours::NFT_TUNNEL_TABLE,
-        "output",
-        "tunnel: sent by a process, refused",
-    ),
-    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "egret0", "frame to nobody"),
-    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "gateway", "frame of an unknown node"),
-    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "out", "frame to an unknown place"),
-    (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE, "back", "answer without a node"),
-    (
-        Place::Egret,
-        TableFamily::Inet,
-        ours::NFT_TABLE,
-        "tunnel",
-        "identity unknown, or not that of the flow",
-    ),
-    (Place::Egret, TableFamily::Inet, ours::NFT_TABLE, "input", "to an egress IP, no known flow"),
-    (Place::Egret, TableFamily::Inet, ours::NFT_TABLE, "forward", "not to be forwarded"),
-    (Place::Egret, TableFamily::Inet, ours::NFT_TABLE, "post", "no egress IP for the flow"),
-    (
-        Place::Egret,
-        TableFamily::Inet,
-        ours::NFT_TABLE,
-        "fence",
-        "source is not the flow's egress IP",
-    ),
+/// A counter of ours, and what it means that it has seen a packet.
+struct Meaning {
+    place: Place,
+    family: TableFamily,
+    table: &'static str,
+    chain: &'static str,
+    rule: Rules,
+    text: &'static str,
+}
+
+/// Which rules of a chain.
+#[derive(Clone, Copy)]
+enum Rules {
+    /// Those before this one, counted from 0.
+    Before(usize),
+    /// This one and those behind it.
+    From(usize),
+}
+
+/// How many rules of the tunnel guard's input chain accept.
+const ACCEPTING: usize = 2;
+
+const fn meaning(
+    (place, family, table): (Place, TableFamily, &'static str),
+    chain: &'static str,
+    rule: Rules,
+    text: &'static str,
+) -> Meaning {
+    Meaning { place, family, table, chain, rule, text }
+}
+
+const GUARD: (Place, TableFamily, &str) = (Place::Root, TableFamily::Inet, ours::NFT_TUNNEL_TABLE);
+const FRAMES: (Place, TableFamily, &str) = (Place::Egret, TableFamily::Netdev, ours::NFT_TABLE);
+const PACKETS: (Place, TableFamily, &str) = (Place::Egret, TableFamily::Inet, ours::NFT_TABLE);
+const ALL: Rules = Rules::From(0);
+
+const MEANINGS: [Meaning; 14] = [
+    meaning(GUARD, "input", Rules::Before(ACCEPTING), "tunnel: accepted"),
+    meaning(GUARD, "input", Rules::From(ACCEPTING), "dropped: tunnel, sent by nobody known"),
+    meaning(GUARD, "forward", ALL, "dropped: tunnel, sent by a pod"),
+    meaning(GUARD, "output", ALL, "dropped: tunnel, sent by a process of this node"),
+    meaning(FRAMES, "egret0", ALL, "dropped: frame addressed to nobody"),
+    meaning(FRAMES, "gateway", ALL, "dropped: frame of an unknown node"),
+    meaning(FRAMES, "node-", ALL, "dropped: pod address that is not the node's"),
+    meaning(FRAMES, "out", ALL, "dropped: frame to an unknown place"),
+    meaning(FRAMES, "back", ALL, "dropped: answer that belongs to no node"),
+    meaning(PACKETS, "tunnel", ALL, "dropped: identity unknown, or not that of the flow"),
+    meaning(PACKETS, "input", ALL, "dropped: to an egress IP, of no known flow"),
+    meaning(PACKETS, "forward", ALL, "dropped: not to be forwarded"),
+    meaning(PACKETS, "post", ALL, "dropped: no egress IP for the flow"),
+    meaning(PACKETS, "fence", ALL, "dropped: source is not the flow's egress IP"),
 ];
 
 /// Prints the state; a difference to what `gateway up` made is a problem.
@@ -140,13 +147,26 @@ fn addresses(kernel: &mut LinuxKernel) -> Result<usize, CliError> {
 
 fn counters(kernel: &mut LinuxKernel) -> Result<Vec<CounterStatus>, CliError> {
     let mut all = Vec::new();
-    for (place, family, table, chain, meaning) in MEANINGS {
+    for Meaning { place, family, table, chain, rule, text } in MEANINGS {
         let found = match kernel.counters(place, family, table) {
             Err(Failure::NoNamespace { .. }) => continue,
             found => found?,
         };
-        let packets = found.iter().filter(|c| c.chain == chain).map(|c| c.packets).sum();
-        all.push(CounterStatus { meaning, packets });
+        let meant = |counter: &&Counter| {
+            // There is one chain for each node whose sources are checked.
+            let named = if chain.ends_with('-') {
+                counter.chain.starts_with(chain)
+            } else {
+                counter.chain == chain
+            };
+            named
+                && match rule {
+                    Rules::Before(n) => counter.rule < n,
+                    Rules::From(n) => counter.rule >= n,
+                }
+        };
+        let packets = found.iter().filter(meant).map(|counter| counter.packets).sum();
+        all.push(CounterStatus { meaning: text, packets });
     }
     Ok(all)
 }

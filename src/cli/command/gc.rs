@@ -4,6 +4,7 @@
 use egret_egress::apply;
 use egret_egress::desired::{identities_of, shared_by_name, worker_by_name};
 use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::nft::TableFamily;
 use egret_egress::object::{Place, Placed};
 use egret_kernel::LinuxKernel;
 use egret_types::{LinkName, ours};
@@ -50,10 +51,11 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
         None => shared_by_name(),
     };
     match mode {
-        Mode::Tell => tell(&objects),
+        Mode::Tell => tell(&mut kernel, &objects),
         Mode::Remove => {
             local.discard(&records)?;
-            remove(&mut kernel, &objects)
+            let outcome = remove(&mut kernel, &objects)?;
+            Ok(local.tidy().map(|()| outcome)?)
         }
     }
 }
@@ -77,9 +79,21 @@ fn worker_side(kernel: &mut LinuxKernel) -> Result<Vec<Placed>, CliError> {
     Ok(objects)
 }
 
-fn tell(objects: &[Placed]) -> Result<Outcome, CliError> {
-    for placed in objects.iter().rev() {
+fn tell(kernel: &mut LinuxKernel, objects: &[Placed]) -> Result<Outcome, CliError> {
+    let space = match kernel.list_links(Place::Egret) {
+        Err(Failure::NoNamespace { .. }) => false,
+        links => links.map(|_| true)?,
+    };
+    let guard = kernel.table_exists(Place::Root, TableFamily::Inet, ours::NFT_TUNNEL_TABLE)?;
+    let there = |placed: &&Placed| match placed.place {
+        Place::Root => guard,
+        Place::Egret | Place::Pod => space,
+    };
+    for placed in objects.iter().rev().filter(there) {
         output::line(format_args!("would remove {} from {}", placed.object, placed.place))?;
+    }
+    if !space && !guard {
+        output::line("nothing to remove")?;
     }
     Ok(Outcome::Fine)
 }

@@ -59,6 +59,8 @@ pub(super) fn netdev(facts: &GatewayFacts) -> Ruleset {
         vec![mac_is(Field::EtherDaddr, Op::Is, ours::RETURN_HOP_MAC), Expr::Jump("back".into())],
         // From the worker side of this node, which sends through the same link.
         vec![to_an_identity(), Expr::Accept],
+        // What the kernel itself says on a link that routes: multicast listener reports.
+        vec![to_ipv6_multicast(), Expr::Drop],
         drop_counted(),
     ]));
     // Nothing of ours leaves the namespace with a packet.
@@ -97,6 +99,11 @@ fn back(source: ReturnSource) -> Rule {
         Expr::SetConstant(Target::Priority, 0),
         Expr::Accept,
     ]
+}
+
+/// 33:33 begins every MAC to which IPv6 multicast goes (RFC 2464, section 7).
+fn to_ipv6_multicast() -> Expr {
+    Expr::Match(Field::EtherDaddrPrefix, Op::Is, Constant::Bytes(vec![0x33, 0x33]))
 }
 
 fn nodes(peers: &[Peer]) -> Set {
