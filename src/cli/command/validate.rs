@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use egret_resources::{EgressNode, EgressPool, Resources};
 use egret_store::resource_dir::{self, LoadError};
+use egret_types::PoolName;
 
 use crate::args::Args;
 use crate::error::CliError;
@@ -17,15 +19,22 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<Outcome, CliError> 
     };
     match resource_dir::load(&dir) {
         Ok(all) => {
+            let shared = pools_of_several_workers(&all);
+            for pool in &shared {
+                output::line(format_args!(
+                    "pool {pool}: several workers could give one pair to two namespaces, since leases belong to the node that made them: set spec.node"
+                ))?;
+            }
             output::line(format_args!(
-                "{}: {} nodes, {} pools, {} gateways, {} policies, no problem",
+                "{}: {} nodes, {} pools, {} gateways, {} policies, {} problems",
                 dir.display(),
                 all.nodes.len(),
                 all.pools.len(),
                 all.gateways.len(),
-                all.policies.len()
+                all.policies.len(),
+                shared.len()
             ))?;
-            Ok(Outcome::Fine)
+            Ok(if shared.is_empty() { Outcome::Fine } else { Outcome::Problem })
         }
         Err(error @ LoadError::Problems(_)) => {
             output::line(&error)?;
@@ -33,4 +42,14 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<Outcome, CliError> 
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Pools from which more than one node could choose. Gateway nodes are not counted as workers: they
+/// may be, but need not.
+fn pools_of_several_workers(all: &Resources) -> Vec<&PoolName> {
+    let is_member =
+        |node: &&EgressNode| all.gateways.iter().any(|g| g.members.contains(&node.name));
+    let workers = all.nodes.iter().filter(|node| !is_member(node)).count();
+    let open = |pool: &&EgressPool| workers > 1 && pool.node.is_none();
+    all.pools.iter().filter(open).map(|pool| &pool.name).collect()
 }
