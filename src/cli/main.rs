@@ -2,6 +2,7 @@
 //! does each thing, `output` alone prints.
 
 mod args;
+mod arrival;
 mod command;
 mod error;
 mod node;

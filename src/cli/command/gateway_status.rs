@@ -9,9 +9,11 @@ use egret_types::ours;
 use serde::Serialize;
 
 use crate::args::Format;
+use crate::arrival::{self, ACCEPTING};
 use crate::error::CliError;
 use crate::node::Node;
 use crate::output::{self, Outcome};
+use crate::role::GatewayRecord;
 
 /// The state of the gateway side.
 #[derive(Debug, Serialize)]
@@ -23,7 +25,7 @@ struct Status {
     gateways: Vec<GatewayStatus>,
     /// Egress addresses that are on the uplink.
     addresses: usize,
-    /// What is not as `gateway up` made it.
+    /// What is not as `gateway up` made it, and what the tunnel suffers from.
     problems: Vec<String>,
     counters: Vec<CounterStatus>,
 }
@@ -65,9 +67,6 @@ enum Rules {
     From(usize),
 }
 
-/// How many rules of the tunnel guard's input chain accept.
-const ACCEPTING: usize = 2;
-
 const fn meaning(
     (place, family, table): (Place, TableFamily, &'static str),
     chain: &'static str,
@@ -103,10 +102,10 @@ const MEANINGS: [Meaning; 14] = [
 pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
     let mut kernel = node.local.kernel();
     let record = node.local.gateway_record().get()?;
-    let mut problems = Vec::new();
-    for placed in record.iter().flat_map(|record| &record.objects) {
-        problems.extend(kernel.differences(placed.place, &placed.object)?);
-    }
+    let problems = match &record {
+        Some(record) => problems(node, &mut kernel, record)?,
+        None => Vec::new(),
+    };
     let status = Status {
         node: node.name.to_string(),
         up: record.is_some(),
@@ -120,6 +119,24 @@ pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
         Format::Table => print(&status)?,
     }
     Ok(if status.problems.is_empty() { Outcome::Fine } else { Outcome::Problem })
+}
+
+/// What is not as it was made, and what no object of ours can show.
+fn problems(
+    node: &Node,
+    kernel: &mut LinuxKernel,
+    record: &GatewayRecord,
+) -> Result<Vec<String>, CliError> {
+    let mut problems = Vec::new();
+    for placed in &record.objects {
+        problems.extend(kernel.differences(placed.place, &placed.object)?);
+    }
+    // The guard is no gateway's own, so no record lists it: it is what the resources say today.
+    let guard = node.topology()?.tunnel_guard()?;
+    let differences = kernel.differences(guard.place, &guard.object)?;
+    problems.extend(differences.into_iter().map(|it| format!("{it}; see egretctl repair")));
+    problems.extend(arrival::problem(kernel, node.resources.cluster.tunnel.port)?);
+    Ok(problems)
 }
 
 fn gateways(node: &Node) -> Vec<GatewayStatus> {
