@@ -31,6 +31,8 @@ pub(crate) enum CliError {
     Kernel(#[from] Failure),
     #[error("{0}")]
     Store(#[from] egret_store::Error),
+    #[error("{0}")]
+    Holder(#[from] egret_ipam::PortError),
     #[error("node {0} is no member of any EgressGateway")]
     NoMember(NodeName),
     #[error(

@@ -7,8 +7,10 @@ use egret_egress::kernel::{Kernel, Link};
 use egret_egress::record::AttachmentRecord;
 use egret_egress::topology::Topology;
 use egret_egress::underlay::underlay_link;
+use egret_ipam::HolderPort;
 use egret_kernel::{LinuxKernel, Places};
 use egret_resources::{LocalConfig, Resources};
+use egret_store::HolderDir;
 use egret_store::boot_id;
 use egret_store::detect::network_lists;
 use egret_store::journal::{AttachmentDir, Journaled, RecordFile};
@@ -80,10 +82,14 @@ impl Local {
         Ok(records)
     }
 
-    /// Removes the records of what does not exist any more.
+    /// Removes the records of what does not exist any more, and that it holds a lease.
     pub(crate) fn discard(&self, records: &Records) -> Result<(), CliError> {
         let dir = AttachmentDir::<AttachmentRecord>::new(&self.config.state_dir);
-        records.dead.iter().try_for_each(|attachment| dir.remove(attachment))?;
+        let holders = HolderDir::new(&self.config.state_dir);
+        for attachment in &records.dead {
+            holders.remove(&attachment.container_id, &attachment.ifname)?;
+            dir.remove(attachment)?;
+        }
         Ok(records.damaged.iter().try_for_each(|file| dir.discard(file))?)
     }
 

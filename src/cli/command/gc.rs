@@ -2,12 +2,12 @@
 //! resources: a removal goes by name.
 
 use egret_egress::apply;
-use egret_egress::desired::{identities_of, shared_by_name, worker_by_name};
-use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::desired::{identities_of, shared_by_name, uplink_name, worker_by_name};
+use egret_egress::kernel::{Failure, Kernel, Link};
 use egret_egress::nft::TableFamily;
 use egret_egress::object::{Place, Placed};
 use egret_kernel::LinuxKernel;
-use egret_types::{LinkName, ours};
+use egret_types::ours;
 
 use crate::error::CliError;
 use crate::node::Local;
@@ -38,36 +38,42 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
         output::line(format_args!("{count} attachments on this node: nothing to remove"))?;
         return Ok(Outcome::Fine);
     }
-    let unknown = pod_links(&mut kernel)?;
+    let links = links(&mut kernel)?.unwrap_or_default();
+    let unknown: Vec<&Link> = links.iter().filter(|link| is_of_a_pod(link)).collect();
     if !unknown.is_empty() {
         // A veth lives as long as its pod's namespace: these are pods whose records are lost.
         for link in &unknown {
-            output::line(format_args!("link {link} belongs to a pod that is not recorded"))?;
+            output::line(format_args!("link {} belongs to a pod that is not recorded", link.name))?;
         }
         return Ok(Outcome::Problem);
     }
-    let objects = match local.gateway_record().get()? {
-        Some(_) => worker_side(&mut kernel)?,
-        None => shared_by_name(),
-    };
-    match mode {
-        Mode::Tell => tell(&mut kernel, &objects),
-        Mode::Remove => {
-            local.discard(&records)?;
-            let outcome = remove(&mut kernel, &objects)?;
-            Ok(local.tidy().map(|()| outcome)?)
-        }
+    // The record of the gateway role outlives a reboot; what it describes, the uplink first, does
+    // not.
+    let gateway = links.iter().any(|link| link.name == uplink_name());
+    let objects = if gateway { worker_side(&mut kernel)? } else { shared_by_name() };
+    if mode == Mode::Tell {
+        return tell(&mut kernel, &objects);
+    }
+    local.discard(&records)?;
+    let outcome = remove(&mut kernel, &objects)?;
+    if !gateway {
+        local.gateway_record().remove()?;
+    }
+    local.tidy()?;
+    Ok(outcome)
+}
+
+/// The links of the egret namespace, if there is one.
+fn links(kernel: &mut LinuxKernel) -> Result<Option<Vec<Link>>, CliError> {
+    match kernel.list_links(Place::Egret) {
+        Err(Failure::NoNamespace { .. }) => Ok(None),
+        links => Ok(Some(links?)),
     }
 }
 
-/// Node ends of pods' links.
-fn pod_links(kernel: &mut LinuxKernel) -> Result<Vec<LinkName>, CliError> {
-    let links = match kernel.list_links(Place::Egret) {
-        Err(Failure::NoNamespace { .. }) => return Ok(Vec::new()),
-        links => links?,
-    };
-    let names = links.into_iter().filter(|link| link.kind.as_deref() == Some("veth"));
-    Ok(names.map(|link| link.name).collect())
+/// The node's end of a pod's link.
+fn is_of_a_pod(link: &Link) -> bool {
+    link.kind.as_deref() == Some("veth")
 }
 
 /// What only the worker role of this node made, while the gateway role stays.
@@ -80,10 +86,7 @@ fn worker_side(kernel: &mut LinuxKernel) -> Result<Vec<Placed>, CliError> {
 }
 
 fn tell(kernel: &mut LinuxKernel, objects: &[Placed]) -> Result<Outcome, CliError> {
-    let space = match kernel.list_links(Place::Egret) {
-        Err(Failure::NoNamespace { .. }) => false,
-        links => links.map(|_| true)?,
-    };
+    let space = links(kernel)?.is_some();
     let guard = kernel.table_exists(Place::Root, TableFamily::Inet, ours::NFT_TUNNEL_TABLE)?;
     let there = |placed: &&Placed| match placed.place {
         Place::Root => guard,
