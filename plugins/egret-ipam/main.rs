@@ -12,6 +12,12 @@ use std::process::ExitCode;
 
 use egret_cni::Environment;
 
+/// musl's own asks the kernel for memory, and gives it back, again and again: for a process that
+/// lives for a millisecond that is a fifth of its life (docs/decisions/0010).
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     egret_cni::answer_panics(end);
     logger::start();
