@@ -6,12 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use egret_cni::{
-    About, Added, CniError, Code, InterfaceAddress, IpamResult, Plugin, Request, ResultIp,
-};
+use egret_cni::{About, Added, CniError, Code, IpamResult, Plugin, Request, ResultIp};
 use egret_ipam::{BootId, Ipam, Lease, NetnsInode, Stamps, Timestamp};
 use egret_store::{HolderDir, LeaseDir, boot_id, resource_dir};
-use egret_types::NodeName;
+use egret_types::{LinkAddress, NodeName};
 
 use crate::config::{Config, IpamSection};
 use crate::error;
@@ -123,7 +121,7 @@ fn inode(netns: &Path) -> Option<NetnsInode> {
 fn answer(leases: &[Lease]) -> Result<IpamResult, CniError> {
     let mut result = IpamResult::default();
     for (family, &address) in leases.iter().flat_map(|lease| lease.pair.iter()) {
-        let address = InterfaceAddress::new(address, family.bits());
+        let address = LinkAddress::new(address, family.bits());
         result.ips.extend(address.map(|address| ResultIp { address, gateway: None }));
     }
     let answers: Vec<Answer<'_>> = leases.iter().map(Answer::from).collect();

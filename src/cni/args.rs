@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use egret_types::{Invalid, MacAddr, Namespace};
+use egret_types::{Invalid, LinkAddress, MacAddr, Namespace};
 
-use crate::{CniError, Code, Environment, InterfaceAddress};
+use crate::{CniError, Code, Environment};
 
 const VARIABLE: &str = "CNI_ARGS";
 
@@ -40,7 +40,7 @@ impl std::str::FromStr for RequestedIp {
         if let Ok(address) = text.parse() {
             return Ok(Self { address, length: None });
         }
-        let address: InterfaceAddress =
+        let address: LinkAddress =
             text.parse().map_err(|_| Invalid::new(text, "an address, with or without /length"))?;
         Ok(Self { address: address.address(), length: Some(address.length()) })
     }

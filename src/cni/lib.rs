@@ -10,7 +10,6 @@
 //! own namespace is to be refused with [`Code::INVALID_NETNS`] before anything changes, and a path
 //! that is no namespace with [`Code::UNKNOWN_CONTAINER`].
 
-mod address;
 mod args;
 mod command;
 mod config;
@@ -29,7 +28,6 @@ mod route;
 mod unknown_key;
 mod version;
 
-pub use address::InterfaceAddress;
 pub use args::{CniArgs, RequestedIp};
 pub use command::{Command, Variable};
 pub use config::NetworkConfig;

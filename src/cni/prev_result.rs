@@ -4,13 +4,12 @@
 
 use std::{net::IpAddr, path::Path};
 
-use egret_types::{LinkName, MacAddr, Mtu};
+use egret_types::{LinkAddress, LinkName, MacAddr, Mtu};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    CniError, CniVersion, Code, Dns, InterfaceAddress, Layout, RawObject, Route, lenient,
-    route::optional_address,
+    CniError, CniVersion, Code, Dns, Layout, RawObject, Route, lenient, route::optional_address,
 };
 
 /// An entry of `interfaces`.
@@ -34,7 +33,7 @@ pub struct PrevInterface {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PrevIp {
     /// The address and the length of its network.
-    pub address: InterfaceAddress,
+    pub address: LinkAddress,
     /// The gateway of its network.
     #[serde(default, deserialize_with = "optional_address")]
     pub gateway: Option<IpAddr>,

@@ -3,19 +3,18 @@
 
 use std::net::IpAddr;
 
-use egret_types::Family;
+use egret_types::{Family, LinkAddress};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    CniError, CniVersion, Code, Dns, InterfaceAddress, Layout, RawObject, Route, lenient,
-    route::optional_address,
+    CniError, CniVersion, Code, Dns, Layout, RawObject, Route, lenient, route::optional_address,
 };
 
 /// An entry of `ips`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ResultIp {
     /// The address and the length of its network.
-    pub address: InterfaceAddress,
+    pub address: LinkAddress,
     /// The gateway of its network.
     #[serde(default, deserialize_with = "optional_address")]
     pub gateway: Option<IpAddr>,
@@ -49,7 +48,7 @@ const VIEWED: [&str; 3] = ["ips", "routes", "dns"];
 struct PrintedIp {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,
-    address: InterfaceAddress,
+    address: LinkAddress,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<IpAddr>,
 }

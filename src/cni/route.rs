@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use egret_types::Prefix;
+use egret_types::{LinkAddress, Prefix};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{InterfaceAddress, Layout};
+use crate::Layout;
 
 /// One entry of `routes`. Everything behind `gw` appears in results of the layout of 1.0.0 only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl Route {
 
 /// Go masks host bits away where we would refuse them; what other plugins accept must not fail.
 fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prefix, D::Error> {
-    InterfaceAddress::deserialize(deserializer).map(InterfaceAddress::network)
+    LinkAddress::deserialize(deserializer).map(LinkAddress::network)
 }
 
 /// An empty address is an absent one to Go's `net.IP`.

@@ -269,6 +269,11 @@ pub struct LinkAddress {
 }
 
 impl LinkAddress {
+    /// An address with a prefix of this length; `None` if the family has no such length.
+    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
+        (length <= Family::of(address).bits()).then_some(Self { address, length })
+    }
+
     /// The address itself.
     pub fn address(self) -> IpAddr {
         self.address
@@ -286,10 +291,8 @@ impl LinkAddress {
 
     /// The connected network.
     pub fn network(self) -> Prefix {
-        let host_bits = u32::from(self.family().bits() - self.length);
-        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        let address = self.family().address(Family::number(self.address) & mask);
-        Prefix { address, length: self.length }
+        // The constructor has checked the length, so the fallback is never taken.
+        Prefix::containing(self.address, self.length).unwrap_or(Prefix::host(self.address))
     }
 }
 
@@ -302,11 +305,7 @@ impl std::str::FromStr for LinkAddress {
         let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
         let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(invalid)?;
         let address: IpAddr = address.parse().map_err(|_| invalid())?;
-        if length <= Family::of(address).bits() {
-            Ok(Self { address, length })
-        } else {
-            Err(invalid())
-        }
+        Self::new(address, length).ok_or_else(invalid)
     }
 }
 
@@ -367,6 +366,25 @@ mod tests {
         assert_eq!(net("::/0").range(), (0, u128::MAX));
         assert_eq!(net("10.0.0.0/8").range(), (0x0a00_0000, 0x0aff_ffff));
         assert_eq!(net("0.0.0.0/0").range(), (0, u128::from(u32::MAX)));
+    }
+
+    #[test]
+    fn an_address_keeps_its_host_bits_and_knows_its_network() {
+        for (text, network) in [
+            ("10.244.1.7/24", "10.244.1.0/24"),
+            ("fd00::7/64", "fd00::/64"),
+            ("10.0.0.1/0", "0.0.0.0/0"),
+        ] {
+            let address: LinkAddress = text.parse().unwrap();
+            assert_eq!((address.to_string(), address.network()), (text.into(), net(network)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_with_a_length_is_refused() {
+        for bad in ["", "10.0.0.1", "10.0.0.1/33", "fd00::1/129", "10.0.0.1/+8", "10.0.0.1/"] {
+            assert!(bad.parse::<LinkAddress>().is_err(), "{bad}");
+        }
     }
 
     #[test]
