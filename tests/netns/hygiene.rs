@@ -118,13 +118,11 @@ impl<'lab> Numbers<'lab> {
     pub(crate) fn stayed_inside(self, outside: IpAddr) {
         for node in self.nodes {
             assert!(Self::counted(node, "all") > 0, "nothing left {}", node.name());
-            for what in ["marked", "with priority"] {
-                assert_eq!(Self::counted(node, what), 0, "packets {what} on {}", node.name());
-            }
+            let numbered = || ["marked", "with priority"].map(|what| Self::counted(node, what));
+            assert_eq!(numbered(), [0, 0], "packets with mark, with priority on {}", node.name());
             node.ns().inside(|| send_numbered(outside)).unwrap();
-            for what in ["marked", "with priority"] {
-                assert!(Self::counted(node, what) > 0, "{what} is not counted on {}", node.name());
-            }
+            let seen = numbered();
+            assert!(seen[0] > 0 && seen[1] > 0, "{seen:?} of {}: not counted", node.name());
         }
     }
 }
