@@ -28,6 +28,12 @@ impl Outside {
     #[track_caller]
     pub(crate) fn saw_exactly(self, expected: impl IntoIterator<Item = IpAddr>) {
         let expected: BTreeSet<IpAddr> = expected.into_iter().collect();
+        // The capture may lag; each of these must still come.
+        for address in &expected {
+            self.capture.wait_for(&format!("a packet of {address}"), |packet| {
+                packet.source == Some(*address) && asks(packet)
+            });
+        }
         let packets = self.capture.stop();
         let asked = packets.iter().filter(|packet| asks(packet) && !from_outside(packet));
         let seen: BTreeSet<IpAddr> = asked.filter_map(|packet| packet.source).collect();
