@@ -7,6 +7,8 @@ mod datapath;
 #[cfg(test)]
 mod egress;
 #[cfg(test)]
+mod errors;
+#[cfg(test)]
 mod forgery;
 #[cfg(test)]
 mod hygiene;
@@ -15,9 +17,15 @@ mod inbound;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod reuse;
+#[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod segment;
+#[cfg(test)]
 mod sharing;
+#[cfg(test)]
+mod open;
 #[cfg(test)]
 mod panics;
 #[cfg(test)]

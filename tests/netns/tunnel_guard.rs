@@ -14,7 +14,7 @@ use crate::forgery::{identity, node_mac};
 use crate::world::{self, BILLING, SHOP};
 
 /// A host on the underlay that is no node.
-fn stranger(lab: &Lab, family: Family) -> Ns {
+pub(crate) fn stranger(lab: &Lab, family: Family) -> Ns {
     let namespace = lab.namespace("stranger");
     let switch = format!("{}-sw", lab.network());
     namespace.ip(&format!("link add eth0 type veth peer name ul-stranger netns {switch}"));
@@ -29,7 +29,7 @@ fn stranger(lab: &Lab, family: Family) -> Ns {
     namespace
 }
 
-fn delete_guard(lab: &Lab, node: &str) {
+pub(crate) fn delete_guard(lab: &Lab, node: &str) {
     let table = format!("nft delete table inet {}", ours::NFT_TUNNEL_TABLE);
     lab.node(node).ns().exec(&table).success();
 }

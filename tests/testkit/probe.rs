@@ -118,7 +118,8 @@ impl Client {
         read_answer(&answer[..received])
     }
 
-    fn connect(&self) -> io::Result<TcpStream> {
+    /// A TCP connection.
+    pub fn connect(&self) -> io::Result<TcpStream> {
         Ok(TcpStream::from(self.socket(SockType::Stream)?))
     }
 
