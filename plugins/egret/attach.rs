@@ -17,7 +17,7 @@ use egret_egress::kernel::Kernel;
 use egret_egress::object::{Place, Placed};
 use egret_egress::record::{AttachmentRecord, LeaseRecord, NetnsRecord, PodRecord, Stage};
 use egret_resources::{EgressPolicy, LocalConfig, Resources};
-use egret_store::journal::AttachmentDir;
+use egret_store::journal::{AttachmentDir, Journaled};
 use egret_store::lock::NodeLock;
 use egret_types::{LinkName, Prefix};
 
@@ -62,8 +62,10 @@ impl<'a> Attach<'a> {
         let old = self.settle(kernel)?;
         let attached = self.attach(kernel, &plan, old);
         if attached.is_err() {
-            // What this ADD began, it ends; the error that led here is the one to tell.
-            if let Err(second) = self.remove(kernel) {
+            // What this ADD began, it ends; the error that led here is the one to tell. Twice, since
+            // what stopped it may stop the first try as well. What cannot be undone stays recorded.
+            let mut undo = || detach::run(self.request, self.records, kernel);
+            if let Err(second) = undo().or_else(|_| undo()) {
                 log::error!("undo the failed ADD: {}", second.msg());
             }
         }
@@ -86,6 +88,7 @@ impl<'a> Attach<'a> {
         }
         let node = Node::observe(kernel, config, self.resources, first)?;
         let pod = pod::observe(kernel, prev, &self.request.attachment().ifname)?;
+        self.alone_in(&pod)?;
         let way_back = node.topology.pod_networks();
         for address in &pod.addresses {
             if !way_back.iter().any(|network| network.contains_address(*address)) {
@@ -100,6 +103,24 @@ impl<'a> Attach<'a> {
         let cluster = cluster_networks(self.resources, &evidence);
         let cluster = cluster.into_iter().map(|network| network.prefix).collect();
         Ok(Plan { node, pod, cluster, wanted })
+    }
+
+    /// Links and routes of a second attachment in one pod would have the names of the first.
+    fn alone_in(&self, pod: &Pod) -> Result<(), CniError> {
+        let own = self.request.attachment();
+        if !pod.links.iter().any(|link| link.name == Names::of(own).pod) {
+            return Ok(());
+        }
+        for found in self.records.list().map_err(|e| error::store(&e))? {
+            let Journaled::Whole { attachment, record } = found else { continue };
+            if record.netns == self.netns && attachment != *own {
+                let msg = format!(
+                    "this pod is attached already, as {attachment}: one Egret attachment a pod is possible"
+                );
+                return Err(CniError::new(Code::NOT_APPLICABLE, msg));
+            }
+        }
+        Ok(())
     }
 
     /// The record of an earlier ADD of this attachment that may still serve. One that was broken

@@ -2,6 +2,7 @@
 
 use egret_cni::{CniError, Code};
 use egret_egress::kernel::Failure;
+use egret_egress::object::Place;
 use egret_egress::topology::TopologyError;
 use egret_egress::underlay::UnderlayError;
 use egret_resources::ProblemKind;
@@ -11,8 +12,11 @@ use egret_store::resource_dir::LoadError;
 pub(crate) fn kernel(failure: &Failure) -> CniError {
     let code = match failure {
         Failure::Foreign { .. } => Code::FOREIGN_OBJECT,
-        Failure::NoNamespace { .. } => Code::UNKNOWN_CONTAINER,
-        Failure::NotPermitted { .. } | Failure::Refused { .. } => Code::IO_FAILURE,
+        // To the runtime this code means that the container is gone and needs no DEL.
+        Failure::NoNamespace { place: Place::Pod } => Code::UNKNOWN_CONTAINER,
+        Failure::NoNamespace { .. } | Failure::NotPermitted { .. } | Failure::Refused { .. } => {
+            Code::IO_FAILURE
+        }
     };
     CniError::caused_by(code, failure)
 }

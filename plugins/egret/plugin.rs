@@ -80,9 +80,10 @@ impl Plugin for Egret {
                 record.netns.path.display()
             ));
         }
-        if !found.is_empty() {
-            let msg = format!("CHECK found {} differences: {}", found.len(), found[0]);
-            return Err(CniError::new(Code::CHECK_DIFFERENCE, msg).with_details(found.join("; ")));
+        if let Some((first, others)) = found.split_first() {
+            let msg = format!("the kernel differs from the record of ADD: {first}");
+            let error = CniError::new(Code::CHECK_DIFFERENCE, msg);
+            return Err(error.with_details(others.join("; ")));
         }
         let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
         Delegate::new(&Programs, request, &ipam)?.check()

@@ -139,9 +139,9 @@ fn versions() -> String {
     .to_string()
 }
 
+/// In one call: an answer is there or not, and not without its end.
 fn write(stream: &mut dyn Write, text: &str) -> io::Result<()> {
-    stream.write_all(text.as_bytes())?;
-    stream.write_all(b"\n")?;
+    stream.write_all(format!("{text}\n").as_bytes())?;
     stream.flush()
 }
 

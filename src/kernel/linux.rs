@@ -242,6 +242,9 @@ impl Kernel for LinuxKernel {
             Cause::Kernel(Error::Taken { found }) => {
                 Failure::Foreign { what: object.to_string(), place, found }
             }
+            Cause::Kernel(error @ Error::NotANamespace { .. }) if *object == Object::Namespace => {
+                Failure::Foreign { what: object.to_string(), place, found: error.to_string() }
+            }
             cause => failure(place, format!("setting {object} in {place}"), cause),
         })
     }
