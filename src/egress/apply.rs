@@ -16,11 +16,15 @@ pub fn remove_all(kernel: &mut dyn Kernel, objects: &[Placed]) -> Vec<Failure> {
     objects.iter().rev().filter_map(remove).collect()
 }
 
-/// What differs between the objects and what the kernel holds, one sentence each.
+/// What differs between the objects and what the kernel holds, one sentence each. Where a whole
+/// namespace is gone, so is every object in it.
 pub fn differences(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
-    for placed in objects {
-        all.extend(kernel.differences(placed.place, &placed.object)?);
+    for Placed { place, object } in objects {
+        match kernel.differences(*place, object) {
+            Err(Failure::NoNamespace { place }) => all.push(format!("{object}: {place} is gone")),
+            found => all.extend(found?),
+        }
     }
     Ok(all)
 }

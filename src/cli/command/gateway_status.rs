@@ -1,11 +1,15 @@
 //! `egretctl gateway status`: what this node serves, who talks to it, and what it dropped.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use egret_egress::apply;
 use egret_egress::desired::uplink_name;
-use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::kernel::{Failure, Kernel, Link};
 use egret_egress::nft::TableFamily;
-use egret_egress::object::Place;
+use egret_egress::object::{Object, Place, Placed};
 use egret_kernel::{Counter, LinuxKernel};
-use egret_types::ours;
+use egret_types::{Family, LinkName, ours};
 use serde::Serialize;
 
 use crate::args::Format;
@@ -100,6 +104,10 @@ const MEANINGS: [Meaning; 14] = [
 
 /// Prints the state; a difference to what `gateway up` made is a problem.
 pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
+    let gateways = gateways(node);
+    if gateways.is_empty() {
+        return Err(CliError::NoMember(node.name.clone()));
+    }
     let mut kernel = node.local.kernel();
     let record = node.local.gateway_record().get()?;
     let problems = match &record {
@@ -109,7 +117,7 @@ pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
     let status = Status {
         node: node.name.to_string(),
         up: record.is_some(),
-        gateways: gateways(node),
+        gateways,
         addresses: addresses(&mut kernel)?,
         problems,
         counters: counters(&mut kernel)?,
@@ -127,16 +135,40 @@ fn problems(
     kernel: &mut LinuxKernel,
     record: &GatewayRecord,
 ) -> Result<Vec<String>, CliError> {
-    let mut problems = Vec::new();
-    for placed in &record.objects {
-        problems.extend(kernel.differences(placed.place, &placed.object)?);
-    }
+    let (addresses, others): (Vec<Placed>, Vec<Placed>) =
+        record.objects.iter().cloned().partition(|o| matches!(o.object, Object::Address(_)));
+    let mut problems = apply::differences(kernel, &others)?;
+    problems.extend(missing_addresses(kernel, &addresses)?);
     // The guard is no gateway's own, so no record lists it: it is what the resources say today.
     let guard = node.topology()?.tunnel_guard()?;
-    let differences = kernel.differences(guard.place, &guard.object)?;
+    let differences = apply::differences(kernel, &[guard])?;
     problems.extend(differences.into_iter().map(|it| format!("{it}; see egretctl repair")));
     problems.extend(arrival::problem(kernel, node.resources.cluster.tunnel.port)?);
     Ok(problems)
+}
+
+/// Egress addresses can be thousands: one listing answers for all of them.
+fn missing_addresses(kernel: &mut LinuxKernel, wanted: &[Placed]) -> Result<Vec<String>, CliError> {
+    let links = links(kernel)?;
+    let present: BTreeSet<(&LinkName, IpAddr)> = links
+        .iter()
+        .flat_map(|link| link.addresses.iter().map(|(address, _)| (&link.name, *address)))
+        .collect();
+    let missing = wanted.iter().filter_map(|placed| match &placed.object {
+        Object::Address(wanted) if !present.contains(&(&wanted.link, wanted.address)) => {
+            Some(format!("{}: missing", placed.object))
+        }
+        _ => None,
+    });
+    Ok(missing.collect())
+}
+
+/// The links of the egret namespace; none while it does not exist.
+fn links(kernel: &mut LinuxKernel) -> Result<Vec<Link>, CliError> {
+    match kernel.list_links(Place::Egret) {
+        Err(Failure::NoNamespace { .. }) => Ok(Vec::new()),
+        links => Ok(links?),
+    }
 }
 
 fn gateways(node: &Node) -> Vec<GatewayStatus> {
@@ -151,14 +183,9 @@ fn gateways(node: &Node) -> Vec<GatewayStatus> {
 }
 
 fn addresses(kernel: &mut LinuxKernel) -> Result<usize, CliError> {
-    let links = match kernel.list_links(Place::Egret) {
-        Err(Failure::NoNamespace { .. }) => return Ok(0),
-        links => links?,
-    };
+    let links = links(kernel)?;
     let uplink = links.iter().find(|link| link.name == uplink_name());
-    let host = |(address, length): &&(std::net::IpAddr, u8)| {
-        *length == egret_types::Family::of(*address).bits()
-    };
+    let host = |(address, length): &&(IpAddr, u8)| *length == Family::of(*address).bits();
     Ok(uplink.map_or(0, |link| link.addresses.iter().filter(host).count()))
 }
 
