@@ -11,6 +11,7 @@ use egret_tests::{
 use egret_types::{Family, ours};
 use rstest::rstest;
 
+use crate::hygiene::{Numbers, Outside};
 use crate::world::{self, SHOP};
 
 const DEFAULTS: &str = "10-defaults.yaml";
@@ -165,8 +166,12 @@ fn the_tunnel_takes_what_the_underlay_leaves(
         let tunnel = mtu_of(&lab.node(node).egress_ns(), ours::TUNNEL_LINK);
         assert_eq!(tunnel, underlay - overhead, "{node}");
     }
+    let numbers = Numbers::count(&lab, &["w1", "g1"]);
+    let outside = Outside::watch(&lab);
     let wire = lab.node("w1").ns().capture("eth0", "udp port 7790");
     assert_every_size_passes(&lab, &pod);
+    outside.saw_exactly(Family::BOTH.map(|family| egress_ip(family, SHOP)));
+    numbers.stayed_inside(lab.external_address(Family::V4));
     let outer_type = if outer == Family::V4 { 0x0800 } else { 0x86dd };
     let outer_packets = wire.stop();
     assert!(outer_packets.iter().any(|packet| packet.inner().is_some()));

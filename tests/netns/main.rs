@@ -11,6 +11,8 @@ mod errors;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod hygiene;
 #[cfg(test)]
 mod inbound;

@@ -271,10 +271,30 @@ fn an_address_that_passes_to_another_tenant_never_leaves_as_the_old_one(
     let wrong: Vec<&Packet> = seen.iter().filter(|packet| of_flows(packet)).collect();
     assert_eq!(wrong, Vec::<&Packet>::new(), "somebody else's answer");
 
+    without_the_check_they_leave_as_the_old_tenant(&lab, &new, &wire);
     forget_flows(&g1, new.address(family));
     // From now on the kernel outside answers for the server.
     drop(flows);
     same_ports_belong_to_the_new_tenant(&lab, &new, &wire);
+}
+
+/// Control: conntrack by itself would give the new tenant the old one's address.
+fn without_the_check_they_leave_as_the_old_tenant(lab: &Lab, new: &Pod, wire: &Capture) {
+    let family = lab.families().list()[0];
+    let g1 = lab.node("g1");
+    let unchecked = "flush chain inet egret tunnel
+        add rule inet egret tunnel meta mark set ct original zone accept";
+    g1.egress_ns().program("nft").args(["-f", "-"]).input(unchecked).run().success();
+    same_ports(lab, new);
+    for protocols in [[6, 6], [17, 17], [1, 58]] {
+        let as_shop = |packet: &Packet| {
+            packet.source == Some(egress_ip(family, SHOP))
+                && packet.protocol.is_some_and(|protocol| protocols.contains(&protocol))
+                && of_flows(packet)
+        };
+        wire.wait_for("a packet of the new tenant as the old one", as_shop);
+    }
+    g1.egretctl("gateway up").success();
 }
 
 /// The oracle's tool, and its way to say so.
