@@ -1,6 +1,8 @@
 //! Tests that need network namespaces: one program, one module a subject. All of them run as root.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod datapath;
@@ -17,7 +19,17 @@ mod hygiene;
 #[cfg(test)]
 mod inbound;
 #[cfg(test)]
+mod interrupted;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod open;
+#[cfg(test)]
+mod panics;
+#[cfg(test)]
+mod parallel;
+#[cfg(test)]
+mod repeated;
 #[cfg(test)]
 mod reuse;
 #[cfg(test)]
@@ -26,10 +38,6 @@ mod roles;
 mod segment;
 #[cfg(test)]
 mod sharing;
-#[cfg(test)]
-mod open;
-#[cfg(test)]
-mod panics;
 #[cfg(test)]
 mod testkit_observes;
 #[cfg(test)]

@@ -171,6 +171,44 @@ fn a_process_without_rights_on_the_node_cannot_speak_for_it(
     outside.wait_for("the forged frame", |packet| packet.payload == b"forged");
 }
 
+/// A node with both roles takes frames of members, addressed to itself, and of workers, addressed to
+/// an identity. No member is a worker for that.
+#[rstest]
+fn a_member_cannot_speak_for_another_node_to_a_node_of_both_roles(
+    #[values(Families::V4, Families::V6)] families: Families,
+) {
+    let lab = world::builder(families).gateway("g2").start();
+    world::open(&lab);
+    let family = families.list()[0];
+    let (victim, local) = (lab.add_pod("w1", "shop", "victim"), lab.add_pod("g1", "shop", "local"));
+    let member = lab.node("g2").ns();
+    let macs = [node_mac(11), identity(BILLING)];
+    let addresses = [victim.address(family), lab.external_address(family)];
+    let frame = Frame::new(macs, addresses, Transport::udp("member")).encode();
+    let send = || {
+        let vtep = SocketAddr::from((underlay(family, 21), ours::PORT));
+        member.inside(|| send_vxlan(vtep, ours::VNI, &frame)).unwrap();
+    };
+    let chain = format!("chain inet {} input", ours::NFT_TUNNEL_TABLE);
+    let dropped = || lab.node("g1").ns().counted(&chain, "drop");
+    let outside = lab.external().capture("eth0", "udp");
+    let is_it = |packet: &Packet| packet.payload == b"member";
+    send();
+    egret_tests::eventually("counted", std::time::Duration::from_secs(3), || {
+        (dropped() == 1).then_some(())
+    });
+    // Both of the roles work meanwhile.
+    for pod in [&victim, &local] {
+        pod.who(Question::Udp, lab.external_address(family)).unwrap();
+    }
+    let answers = |packet: &Packet| packet.source_port == Some(egret_tests::ECHO_PORT);
+    outside.wait_for("an answer", answers);
+    assert!(!outside.packets().iter().any(is_it));
+    delete_guard(&lab, "g1");
+    send();
+    outside.wait_for("the forged frame", is_it);
+}
+
 /// The guard must stand before the tunnel can be spoken to, and go with it.
 #[test]
 fn the_guard_comes_with_the_first_selected_pod_and_goes_with_gc() {

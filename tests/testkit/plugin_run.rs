@@ -12,6 +12,7 @@ use crate::{Fault, Finished, Node, Ns, Pod, Program, conflist};
 pub struct PluginRun {
     program: PathBuf,
     namespace: Option<Ns>,
+    arguments: Vec<String>,
     variables: Vec<(&'static str, String)>,
     input: String,
     injection: Option<Injection>,
@@ -23,6 +24,7 @@ impl PluginRun {
         Self {
             program: program.as_ref().to_owned(),
             namespace: None,
+            arguments: Vec::new(),
             variables: vec![("CNI_COMMAND", operation.to_owned())],
             input: String::new(),
             injection: None,
@@ -47,6 +49,13 @@ impl PluginRun {
     #[must_use]
     pub fn within(mut self, namespace: &Ns) -> Self {
         self.namespace = Some(namespace.clone());
+        self
+    }
+
+    /// Arguments, which plugins have none of: for a command that is to be interrupted.
+    #[must_use]
+    pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.arguments = arguments.into_iter().map(str::to_owned).collect();
         self
     }
 
@@ -92,7 +101,7 @@ impl PluginRun {
             None => Program::new(&self.program),
             Some(injection) => injection.wrap(&self.program, &log),
         };
-        let mut program = program.clean_environment().input(self.input);
+        let mut program = program.args(&self.arguments).clean_environment().input(self.input);
         program = program.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         for (name, value) in self.variables {
             program = program.env(name, value);
