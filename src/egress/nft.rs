@@ -262,6 +262,9 @@ pub enum Field {
     CtOriginalZone,
     /// `fib daddr type`
     FibDaddrType,
+    /// `fib saddr . iif oif`: the link on which the packet came if the source would be answered on
+    /// it, otherwise 0.
+    FibReversePath,
 }
 
 /// A constant to compare with or to store. The encoder gives it the byte order of its field.
@@ -449,6 +452,7 @@ impl fmt::Display for Field {
             Field::CtMark => "ct mark",
             Field::CtOriginalZone => "ct original zone",
             Field::FibDaddrType => "fib daddr type",
+            Field::FibReversePath => "fib saddr . iif oif",
         })
     }
 }

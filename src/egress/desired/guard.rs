@@ -3,8 +3,10 @@
 //!
 //! From a worker a datagram is accepted only when outer source and inner source MAC are one node's
 //! own pair: no node can speak for another. From a gateway only when the outer source is a member
-//! of a gateway and the frame is addressed to this node: a member cannot speak for a node. Pods and
-//! processes of this node never send to the port at all.
+//! of a gateway and the frame is addressed to this node: a member cannot speak for a node. From
+//! either only on the link on which the outer source would be answered: a pod of this node that
+//! writes another node's address into its packet comes in elsewhere, whatever `rp_filter` says. Pods
+//! and processes of this node never send to the port at all.
 
 use std::net::IpAddr;
 
@@ -46,20 +48,23 @@ pub fn tunnel_guard(
         [nfproto(family)].into_iter().chain(to_port()).chain(parts).collect()
     };
     let outer = Field::Saddr(family);
+    let reverse_path = Expr::Match(Field::FibReversePath, Op::IsNot, Constant::Number(0));
     let guard = |name: &str, point| base(name, point, GUARD_PRIORITY, Policy::Accept);
     let raw = |name: &str, point| base(name, point, RAW_PRIORITY, Policy::Accept);
     let chains = vec![
         guard("input", HookPoint::Input).rules(vec![
-            // ip saddr . @th,176,48 @nodes accept
+            // ip saddr . @th,176,48 @nodes fib saddr . iif oif != 0 accept
             input(vec![
                 Expr::Lookup(vec![outer, Field::InnerEtherSaddr], Op::Is, "nodes".into()),
+                reverse_path.clone(),
                 Expr::Counter,
                 Expr::Accept,
             ]),
-            // ip saddr @members @th,128,48 <this node> accept
+            // ip saddr @members @th,128,48 <this node> fib saddr . iif oif != 0 accept
             input(vec![
                 Expr::Lookup(vec![outer], Op::Is, "members".into()),
                 mac_is(Field::InnerEtherDaddr, Op::Is, own.mac()),
+                reverse_path,
                 Expr::Counter,
                 Expr::Accept,
             ]),

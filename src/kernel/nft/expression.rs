@@ -145,11 +145,23 @@ fn ct(key: CtKey, register: DefaultNla) -> Vec<DefaultNla> {
 
 /// `fib daddr type`: a number in host order.
 pub(super) fn load_fib_daddr_type(to: At) -> Expression {
+    const RESULT: u32 = 3; // NFT_FIB_RESULT_ADDRTYPE
+    const FLAGS: u32 = 2; // NFTA_FIB_F_DADDR
+    fib(FLAGS, RESULT, to)
+}
+
+/// `fib saddr . iif oif`: the index of a link in host order, or 0.
+pub(super) fn load_fib_reverse_path(to: At) -> Expression {
+    const RESULT: u32 = 1; // NFT_FIB_RESULT_OIF
+    const FLAGS: u32 = 1 | 8; // NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF
+    fib(FLAGS, RESULT, to)
+}
+
+fn fib(flags: u32, result: u32, to: At) -> Expression {
     const DREG: u16 = 1;
-    const RESULT: (u16, u32) = (2, 3); // NFT_FIB_RESULT_ADDRTYPE
-    const FLAGS: (u16, u32) = (3, 2); // NFTA_FIB_F_DADDR
-    let attributes = vec![number(FLAGS.0, FLAGS.1), number(RESULT.0, RESULT.1), register(DREG, to)];
-    other("fib", attributes)
+    const RESULT: u16 = 2;
+    const FLAGS: u16 = 3;
+    other("fib", vec![number(FLAGS, flags), number(RESULT, result), register(DREG, to)])
 }
 
 pub(super) fn compare(operator: Operator, at: At, with: &[u8]) -> Expression {

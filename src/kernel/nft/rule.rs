@@ -10,8 +10,8 @@ use netlink_packet_netfilter::nftables::{MetaKey, Operator, Verdict};
 use super::error::Error;
 use super::expression::{
     At, Convert, CtKey, Expression, Header, LookupMode, START, bitwise, byteorder, compare,
-    counter, forward, immediate, jump, load_ct, load_fib_daddr_type, load_meta, load_payload,
-    lookup, no_track, snat, store_ct, store_link, store_meta, verdict,
+    counter, forward, immediate, jump, load_ct, load_fib_daddr_type, load_fib_reverse_path,
+    load_meta, load_payload, lookup, no_track, snat, store_ct, store_link, store_meta, verdict,
 };
 
 /// `IFNAMSIZ`: a name of this many bytes, filled with zeros, is compared whole.
@@ -28,6 +28,7 @@ enum Source {
     Meta(MetaKey),
     Ct(CtKey),
     FibDaddrType,
+    FibReversePath,
 }
 
 /// Byte order of a field in its register.
@@ -114,7 +115,7 @@ fn look_up(key: &[Field], set: &str, mode: LookupMode, out: &mut Vec<Expression>
 /// a VLAN tag.
 fn layout(field: Field) -> Layout {
     use Order::{Host, Network};
-    use Source::{Ct, FibDaddrType, Meta, Payload};
+    use Source::{Ct, FibDaddrType, FibReversePath, Meta, Payload};
     match field {
         Field::EtherDaddr => Layout(Payload(Header::Link, 0), ETHER_LENGTH, Network),
         Field::EtherDaddrPrefix => Layout(Payload(Header::Link, 0), 2, Network),
@@ -143,6 +144,7 @@ fn layout(field: Field) -> Layout {
         Field::CtMark => Layout(Ct(CtKey::Mark), 4, Host),
         Field::CtOriginalZone => Layout(Ct(CtKey::OriginalZone), 2, Host),
         Field::FibDaddrType => Layout(FibDaddrType, 4, Host),
+        Field::FibReversePath => Layout(FibReversePath, 4, Host),
     }
 }
 
@@ -152,6 +154,7 @@ fn load(Layout(source, length, _): &Layout, to: At) -> Expression {
         Source::Meta(key) => load_meta(*key, to),
         Source::Ct(key) => load_ct(*key, to),
         Source::FibDaddrType => load_fib_daddr_type(to),
+        Source::FibReversePath => load_fib_reverse_path(to),
     }
 }
 
