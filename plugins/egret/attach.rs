@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use egret_cni::{CniError, Code, Delegate, Delegated, NewInterface, PrevResult, Request};
+use egret_cni::{CniError, Code, Delegate, IpamResult, NewInterface, PrevResult, Request};
 use egret_egress::apply;
 use egret_egress::cluster::{cluster_networks, may_capture_services};
 use egret_egress::decision::{Decision, decide};
@@ -14,7 +14,8 @@ use egret_egress::desired::{
     Names, PodFacts, identity_fdb, pod_filter, pod_link, pod_steering, reverse_path, worker,
 };
 use egret_egress::kernel::Kernel;
-use egret_egress::object::{Place, Placed};
+use egret_egress::object::{Object, Place, Placed};
+use egret_egress::obsolete::obsolete;
 use egret_egress::record::{AttachmentRecord, LeaseRecord, NetnsRecord, PodRecord, Stage};
 use egret_resources::{EgressPolicy, LocalConfig, Resources};
 use egret_store::journal::{AttachmentDir, Journaled};
@@ -28,7 +29,7 @@ use crate::pod::{self, Pod};
 use crate::{detach, error, links};
 
 /// How long ADD waits for others on this node.
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 /// Next hops are numbered in one byte.
 const MAX_IDENTITIES: usize = 254;
 
@@ -50,26 +51,35 @@ struct Plan<'a> {
 }
 
 impl<'a> Attach<'a> {
-    /// Attaches the pod and answers with the previous result and the ends of the tunnel.
+    /// Attaches the pod and answers with the previous result and the ends of the tunnel. The caller
+    /// holds the node lock.
     pub(crate) fn run(
         &self,
         kernel: &mut dyn Kernel,
         prev: PrevResult,
     ) -> Result<PrevResult, CniError> {
         let plan = self.plan(kernel, &prev)?;
-        let run_dir = &self.request.own().run_dir;
-        let _node = NodeLock::shared(run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
         let old = self.settle(kernel)?;
-        let attached = self.attach(kernel, &plan, old);
-        if attached.is_err() {
-            // What this ADD began, it ends; the error that led here is the one to tell. Twice, since
-            // what stopped it may stop the first try as well. What cannot be undone stays recorded.
-            let mut undo = || detach::run(self.request, self.records, kernel);
-            if let Err(second) = undo().or_else(|_| undo()) {
-                log::error!("undo the failed ADD: {}", second.msg());
+        match self.attach(kernel, &plan, old.as_ref()) {
+            Ok(record) => self.answer(prev, &record, &plan),
+            Err(error) => {
+                self.undo(kernel, old.as_ref());
+                Err(error)
             }
         }
-        self.answer(prev, &attached?, &plan)
+    }
+
+    /// What this ADD began, it ends; the error that led here is the one to tell. Twice, since what
+    /// stopped it may stop the first try as well. What cannot be undone stays recorded. A pod that
+    /// was attached before stays attached as it was: it may be running.
+    fn undo(&self, kernel: &mut dyn Kernel, old: Option<&AttachmentRecord>) {
+        let mut undo = || match old {
+            None => detach::finish(self.request, self.records, kernel),
+            Some(old) => ensure(kernel, &old.objects).and_then(|()| self.put(old)),
+        };
+        if let Err(second) = undo().or_else(|_| undo()) {
+            log::error!("undo the failed ADD: {}", second.msg());
+        }
     }
 
     /// Reads everything that is needed and refuses what cannot work.
@@ -140,34 +150,26 @@ impl<'a> Attach<'a> {
         &self,
         kernel: &mut dyn Kernel,
         plan: &Plan<'_>,
-        old: Option<AttachmentRecord>,
+        old: Option<&AttachmentRecord>,
     ) -> Result<AttachmentRecord, CniError> {
         let config = self.request.own();
         let mut record = self.begun(plan);
         if old.is_none() {
             self.put(&record)?;
         }
-        let guard = plan.node.topology.tunnel_guard().map_err(|e| error::topology(&e))?;
-        self.ensure_shared(kernel, &[guard])?;
+        self.ensure_shared(kernel, plan, &record)?;
         let ipam = ipam_section(self.request.config().ipam()?, config, &plan.wanted.requests)?;
-        let delegate = Delegate::new(&Programs, self.request, &ipam)?;
-        let delegated = delegate.add()?;
-        (record.leases, record.decision) = self.decide(plan, &delegated)?;
-        self.ensure_shared(kernel, &Self::shared(plan, &record)?)?;
+        let result = Delegate::new(&Programs, self.request, &ipam)?.add()?;
+        (record.leases, record.decision) = self.decide(plan, &result)?;
+        ensure(kernel, &Self::ways_to_gateways(plan, &record)?)?;
         let links = links::numbers(kernel, &Names::of(self.request.attachment()))?;
-        let record = match old {
+        match old {
             Some(old) if old.serves(&record) && old.links == links => {
                 ensure(kernel, &old.objects)?;
-                old
+                Ok(old.clone())
             }
-            Some(_) => {
-                self.remove(kernel)?;
-                self.make(kernel, plan, record)?
-            }
-            None => self.make(kernel, plan, record)?,
-        };
-        delegated.keep();
-        Ok(record)
+            _ => self.make(kernel, plan, record, old),
+        }
     }
 
     /// The record as it is written first.
@@ -195,11 +197,19 @@ impl<'a> Attach<'a> {
     fn decide(
         &self,
         plan: &Plan<'_>,
-        delegated: &Delegated<'_>,
+        result: &IpamResult,
     ) -> Result<(Vec<LeaseRecord>, Decision), CniError> {
-        let leases = read_leases(delegated.result(), &plan.wanted.requests, self.resources)?;
+        let leases = read_leases(result, &plan.wanted.requests, self.resources)?;
         let decision = decide(&plan.wanted.claims(self.policies, &leases), &plan.cluster);
         let identities = decision.identities().len();
+        if decision.is_untouched() {
+            let names: Vec<String> = self.policies.iter().map(|p| p.name.to_string()).collect();
+            let msg = format!(
+                "policies {} select this pod, but all their destinations are cluster networks or excepted",
+                names.join(", ")
+            );
+            return Err(CniError::new(Code::INVALID_CONFIG, msg));
+        }
         if identities > MAX_IDENTITIES {
             let msg = format!(
                 "the policies of this pod use {identities} egress pairs; {MAX_IDENTITIES} are possible"
@@ -209,47 +219,75 @@ impl<'a> Attach<'a> {
         Ok((leases, decision))
     }
 
-    /// What the attachment stands on, and where the frames of its identities go.
-    fn shared(plan: &Plan<'_>, record: &AttachmentRecord) -> Result<Vec<Placed>, CniError> {
-        let mut shared = record.shared.clone();
-        for lease in &record.leases {
+    /// Where the frames of the attachment's identities go.
+    fn ways_to_gateways(
+        plan: &Plan<'_>,
+        record: &AttachmentRecord,
+    ) -> Result<Vec<Placed>, CniError> {
+        let way = |lease: &LeaseRecord| {
             let owner = plan.node.topology.owner(&lease.pool).map_err(|e| error::topology(&e))?;
-            shared.push(identity_fdb(lease.identity, owner));
-        }
-        Ok(shared)
+            Ok(identity_fdb(lease.identity, owner))
+        };
+        record.leases.iter().map(way).collect()
     }
 
-    /// One process at a time makes what all share; when it is there, this is a few reads.
-    fn ensure_shared(&self, kernel: &mut dyn Kernel, shared: &[Placed]) -> Result<(), CniError> {
+    /// What the attachment stands on. One process at a time makes it; when it is there, this is a
+    /// few reads.
+    fn ensure_shared(
+        &self,
+        kernel: &mut dyn Kernel,
+        plan: &Plan<'_>,
+        record: &AttachmentRecord,
+    ) -> Result<(), CniError> {
+        let guard = plan.node.topology.tunnel_guard().map_err(|e| error::topology(&e))?;
         let run_dir = &self.request.own().run_dir;
         let _making = NodeLock::making(run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
-        ensure(kernel, shared)
+        apply::ensure_guarded(kernel, &guard, &record.shared).map_err(|e| error::kernel(&e))
     }
 
-    /// Makes the pod's own objects. The filter names links by their number, which is known when
-    /// they exist; the record is written again before anything that needs it is made.
+    /// Makes the pod's own objects; what an earlier ADD made and this one does not goes afterwards,
+    /// so that a pod with traffic is never without both. The filter names links by their number,
+    /// which is known when they exist; the record is written again before anything that needs it is
+    /// made, and until all is done it lists the old and the new.
     fn make(
         &self,
         kernel: &mut dyn Kernel,
         plan: &Plan<'_>,
         mut record: AttachmentRecord,
+        old: Option<&AttachmentRecord>,
     ) -> Result<AttachmentRecord, CniError> {
-        let facts = self.pod_facts(kernel, plan, &record);
-        record.objects = vec![pod_link(&facts)];
-        self.put(&record)?;
-        ensure(kernel, &record.objects)?;
+        let before = old.map(|old| old.objects.clone()).unwrap_or_default();
+        let facts = self.pod_facts(kernel, plan, &record, &before);
+        let mut objects = vec![pod_link(&facts)];
+        self.put_both(&mut record, &before, &objects)?;
+        ensure(kernel, &objects)?;
         let links = links::numbers(kernel, &facts.names)?.ok_or_else(|| {
             let msg = format!("link {} or the tunnel vanished while it was made", facts.names.node);
             CniError::new(Code::TRY_AGAIN_LATER, msg)
         })?;
         record.links = Some(links);
-        record.objects.push(pod_filter(&facts, links.veth, links.tunnel));
-        record.objects.extend(pod_steering(&facts));
-        self.put(&record)?;
-        ensure(kernel, &record.objects)?;
-        record.stage = Stage::Committed;
+        objects.push(pod_filter(&facts, links.veth, links.tunnel));
+        objects.extend(pod_steering(&facts));
+        self.put_both(&mut record, &before, &objects)?;
+        ensure(kernel, &objects)?;
+        if let Some(failure) = apply::remove_all(kernel, &obsolete(&before, &objects)).first() {
+            return Err(error::kernel(failure));
+        }
+        (record.stage, record.objects) = (Stage::Committed, objects);
         self.put(&record)?;
         Ok(record)
+    }
+
+    /// Writes the record with what was and what will be.
+    fn put_both(
+        &self,
+        record: &mut AttachmentRecord,
+        before: &[Placed],
+        objects: &[Placed],
+    ) -> Result<(), CniError> {
+        let gone = before.iter().filter(|placed| !objects.contains(placed));
+        record.objects = gone.chain(objects).cloned().collect();
+        self.put(record)
     }
 
     fn pod_facts(
@@ -257,9 +295,16 @@ impl<'a> Attach<'a> {
         kernel: &mut dyn Kernel,
         plan: &Plan<'_>,
         record: &AttachmentRecord,
+        before: &[Placed],
     ) -> PodFacts {
         let links: Vec<LinkName> = plan.pod.links.iter().map(|link| link.name.clone()).collect();
         let mut current = |path: &str| kernel.get_sysctl(Place::Pod, path).ok().flatten();
+        let mut parameters = reverse_path(&links, &mut current);
+        // An earlier ADD knows what was there before it; now its own values are.
+        parameters.extend(before.iter().filter_map(|placed| match &placed.object {
+            Object::Sysctl(sysctl) if sysctl.was.is_some() => Some(sysctl.clone()),
+            _ => None,
+        }));
         PodFacts {
             names: Names::of(self.request.attachment()),
             primary: plan.pod.primary.clone(),
@@ -267,7 +312,7 @@ impl<'a> Attach<'a> {
             decision: record.decision.clone(),
             node: plan.node.facts.id,
             mtu: plan.node.facts.mtu,
-            reverse_path: reverse_path(&links, &mut current),
+            reverse_path: parameters,
         }
     }
 

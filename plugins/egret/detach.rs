@@ -1,11 +1,12 @@
 //! DEL: everything that the record of an attachment lists goes, whatever is already gone.
 
+use std::path::Path;
 use std::time::Duration;
 
 use egret_cni::{CniError, Code, Delegate, Request};
 use egret_egress::apply;
 use egret_egress::desired::{Names, attachment_by_name};
-use egret_egress::kernel::Kernel;
+use egret_egress::kernel::{Failure, Kernel};
 use egret_egress::object::{Object, Place, Placed};
 use egret_egress::record::AttachmentRecord;
 use egret_kernel::Netns;
@@ -32,25 +33,39 @@ enum Known {
     Nothing,
 }
 
-/// Detaches. The IPAM plugin is asked only for what was begun: the record is written before it is
-/// called.
+/// Detaches. Of a pod that was never selected there is no record and no link: it needs nothing, not
+/// even a lock, so that nothing of ours can keep it from ending.
 pub(crate) fn run(
     request: &Request<LocalConfig>,
     records: &AttachmentDir<AttachmentRecord>,
     kernel: &mut dyn Kernel,
 ) -> Result<(), CniError> {
     let attachment = request.attachment();
-    let config = request.own();
-    let _node = NodeLock::shared(&config.run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
     let known = look_up(records, attachment)?;
-    // A namespace that cannot be opened is gone.
-    let netns = request.netns().and_then(|path| Netns::open(path).ok());
-    let netns = netns.map(|netns| netns.inode());
-    remove_objects(kernel, &objects(&known, attachment, netns)?)?;
+    if matches!(known, Known::Nothing) && !has_link(kernel, attachment)? {
+        return Ok(());
+    }
+    let run_dir = &request.own().run_dir;
+    let _node = NodeLock::shared(run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
+    finish(request, records, kernel)
+}
+
+/// The same; the caller holds the node lock. The IPAM plugin is asked only for what was begun: the
+/// record is written before it is called.
+pub(crate) fn finish(
+    request: &Request<LocalConfig>,
+    records: &AttachmentDir<AttachmentRecord>,
+    kernel: &mut dyn Kernel,
+) -> Result<(), CniError> {
+    let attachment = request.attachment();
+    let known = look_up(records, attachment)?;
+    let netns = request.netns().map_or(Ok(None), inode)?;
+    let objects = objects(kernel, &known, attachment, netns)?;
+    remove_objects(kernel, &objects)?;
     if matches!(known, Known::Nothing) {
         return Ok(());
     }
-    let ipam = ipam_section(request.config().ipam()?, config, &[])?;
+    let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
     Delegate::new(&Programs, request, &ipam)?.del()?;
     // The record goes last: a DEL that is broken off before is done again.
     records.remove(attachment).map_err(|e| error::store(&e))
@@ -65,8 +80,19 @@ pub(crate) fn remove(
     netns: Option<u64>,
 ) -> Result<(), CniError> {
     let known = look_up(records, attachment)?;
-    remove_objects(kernel, &objects(&known, attachment, netns)?)?;
+    let objects = objects(kernel, &known, attachment, netns)?;
+    remove_objects(kernel, &objects)?;
     records.remove(attachment).map_err(|e| error::store(&e))
+}
+
+/// Of the namespace at a path; `None` if it is gone. That it cannot be looked at is no reason to
+/// believe that it is.
+fn inode(path: &Path) -> Result<Option<u64>, CniError> {
+    match Netns::open(path) {
+        Ok(netns) => Ok(Some(netns.inode())),
+        Err(failure) if failure.is_no_namespace() => Ok(None),
+        Err(failure) => Err(CniError::caused_by(Code::IO_FAILURE, &failure)),
+    }
 }
 
 fn look_up(
@@ -86,6 +112,7 @@ fn look_up(
 
 /// What is to be removed: what the record lists, else what has the attachment's names.
 fn objects(
+    kernel: &mut dyn Kernel,
     known: &Known,
     attachment: &Attachment,
     netns: Option<u64>,
@@ -93,15 +120,27 @@ fn objects(
     match known {
         Known::Recorded(record) => {
             let boot: String = boot_id::read().map_err(|e| error::store(&e))?.into();
-            Ok(remaining(record, &boot, netns))
+            let alive = has_link(kernel, attachment)?;
+            Ok(remaining(record, &boot, netns.filter(|_| alive)))
         }
         Known::Damaged | Known::Nothing => Ok(attachment_by_name(&Names::of(attachment))),
     }
 }
 
+/// The node's end of the attachment's link exists, and with it the namespace of its other end.
+fn has_link(kernel: &mut dyn Kernel, attachment: &Attachment) -> Result<bool, CniError> {
+    match kernel.list_links(Place::Egret) {
+        Ok(links) => Ok(links.iter().any(|link| link.name == Names::of(attachment).node)),
+        Err(Failure::NoNamespace { .. }) => Ok(false),
+        Err(failure) => Err(error::kernel(&failure)),
+    }
+}
+
 /// What of a record can still be its own. Nothing after a reboot: numbers of links and addresses
 /// have been given anew. In the pod's namespace nothing when that is another one now: runtimes come
-/// late, with a path that by then may name the namespace of another pod, or the node's.
+/// late, with a path that by then may name the namespace of another pod, or the node's. The kernel
+/// gives the number of a dead namespace out again, so it counts only while the pod's link, which
+/// ends with the namespace, is there.
 fn remaining(record: &AttachmentRecord, boot: &str, netns: Option<u64>) -> Vec<Placed> {
     if record.netns.boot_id != boot {
         return Vec::new();

@@ -50,7 +50,10 @@ impl<'a> Node<'a> {
         let mut all = listed(config, network);
         let routes =
             kernel.list_main_routes(Place::Root).map_err(|failure| error::kernel(&failure))?;
-        let connected = routes.iter().filter(|r| r.hop.is_none() && r.link == self.underlay.index);
+        // A default route without a next hop is no network: everything would be the cluster's.
+        let connected = routes.iter().filter(|r| {
+            r.hop.is_none() && r.link == self.underlay.index && r.destination.length() > 0
+        });
         let source = || Source::Connected(self.underlay.name.clone());
         all.extend(connected.map(|r| ClusterNetwork { prefix: r.destination, source: source() }));
         Ok(Evidence(all))

@@ -11,11 +11,12 @@ use egret_egress::record::{AttachmentRecord, NetnsRecord};
 use egret_egress::selection::select;
 use egret_egress::topology::Topology;
 use egret_kernel::{LinuxKernel, Netns, Places};
-use egret_resources::LocalConfig;
+use egret_resources::{LocalConfig, Resources};
 use egret_store::journal::AttachmentDir;
+use egret_store::lock::NodeLock;
 use egret_store::{boot_id, resource_dir};
 
-use crate::attach::Attach;
+use crate::attach::{Attach, LOCK_DEADLINE};
 use crate::exec::Programs;
 use crate::leases::ipam_section;
 use crate::{detach, error, links, logger, node};
@@ -40,13 +41,21 @@ impl Plugin for Egret {
         }
         let prev = request.config().require_prev_result()?;
         let netns = identify(request.require_netns()?)?;
-        let resources =
-            resource_dir::load(&config.resources_dir).map_err(|e| error::resources(&e))?;
-        let policies = select(&resources.policies, request.args().pod_namespace.as_ref());
         let records = AttachmentDir::new(&config.state_dir);
         let mut kernel = kernel(request);
-        if policies.is_empty() {
+        let namespace = request.args().pod_namespace.as_ref();
+        if select(&load(config)?.policies, namespace).is_empty() {
             detach_if_begun(request, &records, &mut kernel)?;
+            return Ok(Added::Chained(prev));
+        }
+        let _node =
+            NodeLock::shared(&config.run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
+        // Once more: who has changed the files and repaired this node meanwhile must not find what
+        // the old files said written behind.
+        let resources = load(config)?;
+        let policies = select(&resources.policies, namespace);
+        if policies.is_empty() {
+            detach::finish(request, &records, &mut kernel)?;
             return Ok(Added::Chained(prev));
         }
         let (policies, resources) = (policies.as_slice(), &resources);
@@ -88,6 +97,10 @@ impl Plugin for Egret {
         let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
         Delegate::new(&Programs, request, &ipam)?.check()
     }
+}
+
+fn load(config: &LocalConfig) -> Result<Resources, CniError> {
+    resource_dir::load(&config.resources_dir).map_err(|e| error::resources(&e))
 }
 
 /// A policy may have selected the pod at an earlier ADD. Of any other it costs one look for a file.

@@ -38,7 +38,7 @@ pub trait Exec {
     /// The first directory of `paths` that has an executable file of this name gives the path.
     fn find(&self, plugin: &str, paths: &[PathBuf]) -> Option<PathBuf>;
 
-    /// Runs it to its end.
+    /// Runs it to its end, or ends it when it takes too long ([`io::ErrorKind::TimedOut`]).
     fn run(&self, invocation: &Invocation<'_>) -> io::Result<Output>;
 
     /// Waits before the next attempt.
@@ -91,18 +91,17 @@ impl<'a> Delegate<'a> {
         Ok(Self { exec, plugin, path, environment, config })
     }
 
-    /// Calls ADD. A failure is followed by DEL, as the specification demands, and is what counts;
-    /// after success the addresses go back unless [`Delegated::keep`] is called.
+    /// Calls ADD. After a failure the plugin may hold addresses all the same: the caller owes it a
+    /// [`Delegate::del`] (specification, section "Plugin delegation"), unless the attachment had
+    /// its addresses before this call. The caller's journal knows that; nothing here does.
     ///
     /// # Errors
     /// The plugin's own error with its code and message; [`Code::IO_FAILURE`] if it could not be
-    /// run or told no error; [`Code::TRY_AGAIN_LATER`] if its file is being written;
-    /// [`Code::DECODING_FAILURE`] if it printed no result.
-    pub fn add(&self) -> Result<Delegated<'_>, CniError> {
-        let undo = Undo(Some(self));
+    /// run or told no error; [`Code::TRY_AGAIN_LATER`] if its file is being written or it did not
+    /// end in time; [`Code::DECODING_FAILURE`] if it printed no result.
+    pub fn add(&self) -> Result<IpamResult, CniError> {
         let text = self.call(Command::Add)?;
-        let result = IpamResult::parse(&text).map_err(|error| error.in_context(&self.plugin))?;
-        Ok(Delegated { undo, result })
+        IpamResult::parse(&text).map_err(|error| error.in_context(&self.plugin))
     }
 
     /// Calls DEL.
@@ -137,6 +136,11 @@ impl<'a> Delegate<'a> {
     fn run(&self, invocation: &Invocation<'_>) -> Result<Output, CniError> {
         for attempt in 1.. {
             match self.exec.run(invocation) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    let context = format!("run {}", self.path.display());
+                    let late = CniError::caused_by(Code::TRY_AGAIN_LATER, &error);
+                    return Err(late.in_context(context));
+                }
                 Err(error) if error.kind() != io::ErrorKind::ExecutableFileBusy => {
                     let context = format!("run {}", self.path.display());
                     return Err(CniError::caused_by(Code::IO_FAILURE, &error).in_context(context));
@@ -158,37 +162,6 @@ impl<'a> Delegate<'a> {
         let msg = format!("{command} of {:?} ended with {end} and no error object", self.plugin);
         CniError::new(Code::IO_FAILURE, msg)
             .with_details(format!("stdout: {:?}", String::from_utf8_lossy(&output.stdout)))
-    }
-}
-
-/// Calls DEL when it goes out of scope. Its outcome is dropped: the error that led here is the one
-/// to tell, and the runtime's own DEL comes after it.
-struct Undo<'a>(Option<&'a Delegate<'a>>);
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if let Some(delegate) = self.0.take() {
-            delegate.del().ok();
-        }
-    }
-}
-
-/// What ADD of the delegate gave. Dropping it calls DEL: no way out of a failing ADD can forget it.
-pub struct Delegated<'a> {
-    undo: Undo<'a>,
-    result: IpamResult,
-}
-
-impl Delegated<'_> {
-    /// The result.
-    pub fn result(&self) -> &IpamResult {
-        &self.result
-    }
-
-    /// Keeps the addresses: this ADD has come to its end, or somebody else undoes it.
-    pub fn keep(mut self) -> IpamResult {
-        self.undo.0 = None;
-        self.result
     }
 }
 
@@ -287,7 +260,7 @@ mod tests {
     #[test]
     fn the_delegate_reads_the_whole_configuration_with_the_changed_section() {
         let script = Script::new([ends(0, ADDED)]);
-        let result = with(&script, |delegate| delegate.add().unwrap().keep());
+        let result = with(&script, |delegate| delegate.add().unwrap());
         assert_eq!(result.extra("egret.dev/leases"), Ok(Some(Vec::<u8>::new())));
         assert_eq!(
             *script.stdin.borrow(),
@@ -297,14 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_not_kept_go_back() {
-        let script = Script::new([ends(0, ADDED)]);
-        with(&script, |delegate| assert!(delegate.add().unwrap().result().ips.is_empty()));
-        assert_eq!(script.commands(), "ADD DEL");
-    }
-
-    #[test]
-    fn an_add_that_fails_is_followed_by_del_and_its_error_is_the_one_told() {
+    fn an_add_that_fails_tells_the_delegates_error_and_leaves_del_to_the_caller() {
         let exhausted = r#"{"code":100,"msg":"pool a is exhausted","details":"10 of 10"}"#;
         let missing = || Err(io::ErrorKind::NotFound.into());
         for (answer, code) in [
@@ -313,11 +279,12 @@ mod tests {
             (ends(0, "oops"), 6),
             (Ok(Output { status: None, stdout: Vec::new() }), 5),
             (missing(), 5),
+            (Err(io::ErrorKind::TimedOut.into()), 11),
         ] {
-            let script = Script::new([answer, ends(1, r#"{"code":11,"msg":"later"}"#)]);
+            let script = Script::new([answer]);
             let error = with(&script, |delegate| delegate.add().err().unwrap());
             assert_eq!(error.code().number(), code, "{error}");
-            assert_eq!(script.commands(), "ADD DEL");
+            assert_eq!(script.commands(), "ADD");
         }
     }
 

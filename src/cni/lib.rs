@@ -31,7 +31,7 @@ mod version;
 pub use args::{CniArgs, RequestedIp};
 pub use command::{Command, Variable};
 pub use config::NetworkConfig;
-pub use delegate::{Delegate, Delegated, Exec, Invocation, Output};
+pub use delegate::{Delegate, Exec, Invocation, Output};
 pub use dispatch::{About, Added, Plugin, run};
 pub use dns::Dns;
 pub use environment::Environment;

@@ -1,12 +1,32 @@
 //! The three things that are done with a list of objects: make them so, take them away, compare.
 //! Loops without a choice in them; what to do is in the list.
 
+use crate::desired::tunnel_name;
 use crate::kernel::{Failure, Kernel};
-use crate::object::Placed;
+use crate::object::{Place, Placed};
 
 /// Makes every object what it should be, in order; stops at the first failure.
 pub fn ensure_all(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<(), Failure> {
     objects.iter().try_for_each(|placed| kernel.ensure(placed.place, &placed.object))
+}
+
+/// Makes what all of a node share: the guard before the tunnel that it guards. A tunnel that exists
+/// is looked at first: if it is not what is wanted now, on another port for instance, that is
+/// refused, and the guard stays as it is, on the port that is open.
+pub fn ensure_guarded(
+    kernel: &mut dyn Kernel,
+    guard: &Placed,
+    foundation: &[Placed],
+) -> Result<(), Failure> {
+    let tunnel = match kernel.list_links(Place::Egret) {
+        Err(Failure::NoNamespace { .. }) => false,
+        links => links?.iter().any(|link| link.name == tunnel_name()),
+    };
+    if tunnel {
+        ensure_all(kernel, foundation)?;
+    }
+    kernel.ensure(guard.place, &guard.object)?;
+    ensure_all(kernel, foundation)
 }
 
 /// Removes every object, the last one first, and goes on after a failure: one object that resists

@@ -167,6 +167,11 @@ impl Decision {
         all.into_iter().collect()
     }
 
+    /// No address has an outcome other than [`Outcome::Untouched`].
+    pub fn is_untouched(&self) -> bool {
+        self.0.iter().all(|e| e.outcome == Outcome::Untouched)
+    }
+
     /// Every address of the family has an outcome other than [`Outcome::Untouched`] by default:
     /// the prefix of length 0 is decided.
     pub fn covers_everything(&self, family: Family) -> bool {

@@ -1,7 +1,7 @@
 //! What an older list of objects has and a newer one has not: to be removed after the newer one is
 //! in place.
 
-use crate::nft::Ruleset;
+use crate::nft::{Element, Ruleset};
 use crate::object::{Object, Placed};
 
 /// The objects of `old` that `new` does not have. Two rulesets of one table are compared set by set
@@ -32,10 +32,15 @@ fn leftover(old: &Placed, new: &[Placed]) -> Option<Placed> {
         table: ruleset.table.clone(),
         sets: without(&ruleset.sets, &next.sets, |set| &set.name),
         chains: without(&ruleset.chains, &next.chains, |chain| &chain.name),
-        elements: without(&ruleset.elements, &next.elements, |element| element),
+        elements: ruleset.elements.iter().filter(|old| !has_key_of(next, old)).cloned().collect(),
     };
     let empty = rest.sets.is_empty() && rest.chains.is_empty() && rest.elements.is_empty();
     (!empty).then_some(Placed { place: old.place, object: Object::Nft(rest) })
+}
+
+/// The ruleset has an element with the key of this one: making it has replaced the value.
+fn has_key_of(ruleset: &Ruleset, old: &Element) -> bool {
+    ruleset.elements.iter().any(|new| (&new.set, &new.entry.key) == (&old.set, &old.entry.key))
 }
 
 /// `new` is the object under the key of `old`, with another value.
@@ -56,6 +61,7 @@ fn replaces(new: &Placed, old: &Placed) -> bool {
             (&a.link, a.address, a.length) == (&b.link, b.address, b.length)
         }
         (Object::Macvlan(a), Object::Macvlan(b)) => a.name == b.name,
+        (Object::Veth(a), Object::Veth(b)) => (&a.name, &a.peer) == (&b.name, &b.peer),
         _ => false,
     }
 }
@@ -72,7 +78,7 @@ fn without<T: Clone, K: PartialEq + ?Sized>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nft::{Chain, Removal, TableFamily};
+    use crate::nft::{Chain, Datum, Entry, Removal, TableFamily, Value};
     use crate::object::{Fdb, Place};
     use egret_types::{MacAddr, ours};
 
@@ -97,6 +103,20 @@ mod tests {
             elements: vec![],
         };
         Placed { place: Place::Egret, object: Object::Nft(ruleset) }
+    }
+
+    #[test]
+    fn an_element_that_leads_elsewhere_now_is_not_removed() {
+        let with = |chain: &str| {
+            let mut placed = table(&[]);
+            let Object::Nft(ruleset) = &mut placed.object else { return placed };
+            let key = vec![Datum::Mark(7)];
+            let entry = Entry { key, value: Value::Jump(chain.into()) };
+            ruleset.elements.push(Element { set: "tx4".into(), entry });
+            placed
+        };
+        assert_eq!(obsolete(&[with("old")], &[with("new")]), []);
+        assert_eq!(obsolete(&[with("old")], &[table(&[])]), [with("old")]);
     }
 
     #[test]

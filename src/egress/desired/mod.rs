@@ -15,7 +15,9 @@ pub use gateway::{GatewayFacts, OwnedPair, Peer, UplinkFacts, gateway, uplink_na
 pub use guard::tunnel_guard;
 pub use removal::{attachment_by_name, shared_by_name, worker_by_name};
 pub use steering::reverse_path;
-pub use tunnel::{NodeFacts, egret_namespace, identities_of, identity_fdb, space, tunnel_link};
+pub use tunnel::{
+    NodeFacts, egret_namespace, identities_of, identity_fdb, space, tunnel_link, tunnel_name,
+};
 pub use worker::worker;
 
 use crate::nft::{

@@ -25,7 +25,7 @@ pub struct NodeFacts {
 }
 
 /// The name of the tunnel link.
-pub(super) fn tunnel_name() -> LinkName {
+pub fn tunnel_name() -> LinkName {
     // The constant is a valid name, shown by a test of this file.
     ours::link(ours::TUNNEL_LINK)
 }
