@@ -85,9 +85,6 @@ impl<'a> Attach<'a> {
     /// Reads everything that is needed and refuses what cannot work.
     fn plan(&self, kernel: &mut dyn Kernel, prev: &PrevResult) -> Result<Plan<'a>, CniError> {
         let config = self.request.own();
-        let Some(first) = self.policies.first() else {
-            return Err(CniError::new(Code::INTERNAL, "ADD of a pod that no policy selects"));
-        };
         let wanted = Wanted::by(self.policies, self.request.args().pod_namespace.as_ref())?;
         if let Some(policy) = may_capture_services(self.resources, self.policies) {
             let msg = format!(
@@ -96,7 +93,7 @@ impl<'a> Attach<'a> {
             );
             return Err(CniError::new(Code::INVALID_CONFIG, msg));
         }
-        let node = Node::observe(kernel, config, self.resources, first)?;
+        let node = Node::observe(kernel, config, self.resources)?;
         let pod = pod::observe(kernel, prev, &self.request.attachment().ifname)?;
         self.alone_in(&pod)?;
         let way_back = node.topology.pod_networks();

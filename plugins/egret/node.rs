@@ -7,7 +7,7 @@ use egret_egress::kernel::{Kernel, Link};
 use egret_egress::object::Place;
 use egret_egress::topology::Topology;
 use egret_egress::underlay::underlay_link;
-use egret_resources::{EgressPolicy, LocalConfig, Resources};
+use egret_resources::{LocalConfig, Resources};
 use egret_types::{Invalid, NetworkName, NodeName};
 
 use crate::error;
@@ -20,20 +20,18 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Looks at the node. The underlay link is looked for in the direction of the gateway of the
-    /// first policy.
+    /// Looks at the node.
     pub(crate) fn observe(
         kernel: &mut dyn Kernel,
         config: &LocalConfig,
         resources: &'a Resources,
-        first: &EgressPolicy,
     ) -> Result<Self, CniError> {
         let wrong = |failure| error::topology(&failure);
         let topology = Topology::of(resources, &name(config)?).map_err(wrong)?;
         let own = (&topology.own().name, topology.vtep().map_err(wrong)?);
-        let toward = topology.owner(&first.pool).map_err(wrong)?;
+        let toward = topology.toward().map_err(wrong)?;
         let configured = config.underlay.interface.as_ref();
-        let underlay = underlay_link(kernel, own, configured, Some(toward))
+        let underlay = underlay_link(kernel, own, configured, toward)
             .map_err(|failure| error::underlay(&failure))?;
         let facts = topology.node_facts(underlay.mtu).map_err(wrong)?;
         Ok(Self { topology, facts, underlay })

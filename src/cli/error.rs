@@ -33,6 +33,8 @@ pub(crate) enum CliError {
     Store(#[from] egret_store::Error),
     #[error("{0}")]
     Holder(#[from] egret_ipam::PortError),
+    #[error("egress address {address} is {what}: exclude it from its pool")]
+    TakenAddress { address: std::net::IpAddr, what: String },
     #[error("node {0} is no member of any EgressGateway")]
     NoMember(NodeName),
     #[error(

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let outcome = match &args.command {
         Command::Validate { dir } => command::validate::run(&args, dir.as_deref()),
         Command::Gateway { command: GatewayCommand::Up { take } } => {
-            Node::load(&args).and_then(|node| command::gateway_up::run(&node, Take::from(*take)))
+            Local::load(&args).and_then(|local| command::gateway_up::run(local, Take::from(*take)))
         }
         Command::Gateway { command: GatewayCommand::Down } => {
             Local::load(&args).and_then(|local| command::gateway_down::run(&local))
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Command::Gc { dry_run } => {
             Local::load(&args).and_then(|local| command::gc::run(&local, Mode::from(*dry_run)))
         }
-        Command::Repair => Node::load(&args).and_then(|node| command::repair::run(&node)),
+        Command::Repair => Local::load(&args).and_then(command::repair::run),
     };
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use egret_egress::desired::gateway_by_name;
 use egret_egress::kernel::{Kernel, Link};
 use egret_egress::record::AttachmentRecord;
 use egret_egress::topology::Topology;
@@ -82,20 +83,44 @@ impl Local {
         Ok(records)
     }
 
-    /// Removes the records of what does not exist any more, and that it holds a lease.
+    /// Removes the records of what does not exist any more.
     pub(crate) fn discard(&self, records: &Records) -> Result<(), CliError> {
         let dir = AttachmentDir::<AttachmentRecord>::new(&self.config.state_dir);
-        let holders = HolderDir::new(&self.config.state_dir);
-        for attachment in &records.dead {
-            holders.remove(&attachment.container_id, &attachment.ifname)?;
-            dir.remove(attachment)?;
-        }
+        records.dead.iter().try_for_each(|attachment| dir.remove(attachment))?;
         Ok(records.damaged.iter().try_for_each(|file| dir.discard(file))?)
     }
 
-    /// The record of the gateway role.
+    /// Where the record of the gateway role is.
     pub(crate) fn gateway_record(&self) -> RecordFile<GatewayRecord> {
         RecordFile::new(&self.config.state_dir, "gateway")
+    }
+
+    /// The record of the gateway role. One that is damaged still says that there was a gateway;
+    /// what it listed is then known by name alone.
+    pub(crate) fn gateway(&self) -> Result<Option<GatewayRecord>, CliError> {
+        match self.gateway_record().get() {
+            Err(error) if error.is_damaged() => {
+                Ok(Some(GatewayRecord { objects: gateway_by_name() }))
+            }
+            record => Ok(record?),
+        }
+    }
+
+    /// Removes holders of attachments that are not alive: of an earlier boot, or of an IPAM plugin that was still at
+    /// work when the plugin that had called it was killed and deleted. Returns whose they were.
+    pub(crate) fn drop_stray_holders(
+        &self,
+        records: &Records,
+    ) -> Result<Vec<Attachment>, CliError> {
+        let holders = HolderDir::new(&self.config.state_dir);
+        let mut stray = Vec::new();
+        for holder in holders.list()?.found {
+            if !records.live.iter().any(|(attachment, _)| *attachment == holder.attachment) {
+                holders.remove(&holder.attachment.container_id, &holder.attachment.ifname)?;
+                stray.push(holder.attachment);
+            }
+        }
+        Ok(stray)
     }
 
     /// Removes directories and locks that say nothing any more. Leases stay.
@@ -118,7 +143,12 @@ impl Local {
 impl Node {
     /// Reads configuration and resources.
     pub(crate) fn load(args: &Args) -> Result<Self, CliError> {
-        let local = Local::load(args)?;
+        Self::read(Local::load(args)?)
+    }
+
+    /// Reads the resources. What changes the node calls this under its lock: who waited for the
+    /// lock would otherwise write what the files said before.
+    pub(crate) fn read(local: Local) -> Result<Self, CliError> {
         let name = match &local.config.node_name {
             Some(name) => name.clone(),
             None => host_name()?,
@@ -132,13 +162,12 @@ impl Node {
         Ok(Topology::of(&self.resources, &self.name)?)
     }
 
-    /// The underlay link, in the direction of the first other node.
+    /// The underlay link.
     pub(crate) fn underlay(&self, kernel: &mut dyn Kernel) -> Result<Link, CliError> {
         let topology = self.topology()?;
-        let own = topology.vtep()?;
-        let other = topology.peers()?.into_iter().map(|peer| peer.vtep).find(|vtep| *vtep != own);
+        let own = (&self.name, topology.vtep()?);
         let configured = self.local.config.underlay.interface.as_ref();
-        Ok(underlay_link(kernel, (&self.name, own), configured, other)?)
+        Ok(underlay_link(kernel, own, configured, topology.toward()?)?)
     }
 }
 

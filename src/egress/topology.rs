@@ -123,6 +123,15 @@ impl<'a> Topology<'a> {
         Ok(tunnel_guard(self.own.id, port, self.family, &nodes?, &members?))
     }
 
+    /// The VTEP in whose direction this node's underlay link is looked for: a gateway node's, else
+    /// any other node's. The same for every pod of this node, since they share one tunnel link.
+    pub fn toward(&self) -> Result<Option<IpAddr>, TopologyError> {
+        let members = self.resources.gateways.iter().flat_map(|gateway| &gateway.members);
+        let members = members.filter_map(|name| self.resources.node(name));
+        let other = members.chain(&self.resources.nodes).find(|node| node.name != self.own.name);
+        other.map(|node| self.vtep_of(node)).transpose()
+    }
+
     /// The VTEP of the node that owns the egress pairs of a pool: in file mode the first member of
     /// its gateway.
     pub fn owner(&self, pool: &PoolName) -> Result<IpAddr, TopologyError> {

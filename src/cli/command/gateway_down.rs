@@ -11,8 +11,7 @@ use crate::role::GatewayRecord;
 /// Removes what `gateway up` made: addresses first, filters last.
 pub(crate) fn run(local: &Local) -> Result<Outcome, CliError> {
     let _locks = local.lock_shared_objects()?;
-    let store = local.gateway_record();
-    let Some(GatewayRecord { objects }) = store.get()? else {
+    let Some(GatewayRecord { objects }) = local.gateway()? else {
         output::line("no gateway is up on this node")?;
         return Ok(Outcome::Fine);
     };
@@ -23,7 +22,7 @@ pub(crate) fn run(local: &Local) -> Result<Outcome, CliError> {
     if !failures.is_empty() {
         return Ok(Outcome::Problem);
     }
-    store.remove()?;
+    local.gateway_record().remove()?;
     output::line("gateway down")?;
     Ok(Outcome::Fine)
 }

@@ -109,7 +109,7 @@ pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
         return Err(CliError::NoMember(node.name.clone()));
     }
     let mut kernel = node.local.kernel();
-    let record = node.local.gateway_record().get()?;
+    let record = node.local.gateway()?;
     let problems = match &record {
         Some(record) => problems(node, &mut kernel, record)?,
         None => Vec::new(),

@@ -5,26 +5,32 @@
 use egret_egress::apply;
 use egret_egress::desired::{GatewayFacts, OwnedPair, UplinkFacts, gateway};
 use egret_egress::kernel::{Kernel, Link, MainRoute};
-use egret_egress::object::{Place, Placed};
+use egret_egress::object::Place;
 use egret_egress::obsolete::obsolete;
 use egret_ipam::Pool;
 use egret_types::{Family, Identity, Prefix};
 
 use crate::error::CliError;
-use crate::node::Node;
+use crate::node::{Local, Node};
 use crate::output::{self, Outcome};
 use crate::role::{self, GatewayRecord, Served, Take};
 
 /// Brings the gateway side up.
-pub(crate) fn run(node: &Node, take: Take) -> Result<Outcome, CliError> {
-    let served = role::served(node, take)?;
-    let _locks = node.local.lock_shared_objects()?;
+pub(crate) fn run(local: Local, take: Take) -> Result<Outcome, CliError> {
+    let _locks = local.lock_shared_objects()?;
+    let node = Node::read(local)?;
+    let served = role::served(&node, take)?;
     let mut kernel = node.local.kernel();
-    let facts = facts(node, &served, &mut kernel)?;
-    let topology = node.topology()?;
-    let mut foundation = vec![topology.tunnel_guard()?];
-    foundation.extend(topology.foundation(&facts.node));
-    converge(node, &mut kernel, &foundation, gateway(&facts))?;
+    let facts = facts(&node, &served, &mut kernel)?;
+    let old = node.local.gateway()?;
+    if let Err(error) = converge(&node, &mut kernel, &facts, old.as_ref()) {
+        if old.is_none() {
+            // There was no gateway, and there is none now.
+            apply::remove_all(&mut kernel, &gateway(&facts));
+            node.local.gateway_record().remove()?;
+        }
+        return Err(error);
+    }
     output::line(format_args!(
         "gateway {}: {} egress pairs on node {} over {}",
         role::names(&served),
@@ -40,15 +46,17 @@ pub(crate) fn run(node: &Node, take: Take) -> Result<Outcome, CliError> {
 fn converge(
     node: &Node,
     kernel: &mut dyn Kernel,
-    foundation: &[Placed],
-    objects: Vec<Placed>,
+    facts: &GatewayFacts,
+    old: Option<&GatewayRecord>,
 ) -> Result<(), CliError> {
-    let record = node.local.gateway_record();
-    let old = record.get()?.map(|record: GatewayRecord| record.objects).unwrap_or_default();
-    let gone = obsolete(&old, &objects);
+    let topology = node.topology()?;
+    let objects = gateway(facts);
+    let gone = old.map(|old| obsolete(&old.objects, &objects)).unwrap_or_default();
     let both = gone.iter().chain(&objects).cloned().collect();
+    let record = node.local.gateway_record();
     record.put(&GatewayRecord { objects: both })?;
-    apply::ensure_all(kernel, foundation)?;
+    let foundation = topology.foundation(&facts.node);
+    apply::ensure_guarded(kernel, &topology.tunnel_guard()?, &foundation)?;
     apply::ensure_all(kernel, &objects)?;
     if let Some(failure) = apply::remove_all(kernel, &gone).into_iter().next() {
         return Err(failure.into());
@@ -120,6 +128,7 @@ fn uplink(
     }
     let facts = UplinkFacts { parent: link.name.clone(), addresses, connected, next_hops };
     check_ways_out(link, &facts, pairs)?;
+    check_taken(&links, &facts, pairs)?;
     Ok(facts)
 }
 
@@ -150,6 +159,20 @@ fn check_ways_out(link: &Link, facts: &UplinkFacts, pairs: &[OwnedPair]) -> Resu
         if needed && !way {
             return Err(CliError::NoWayOut { interface: link.name.clone(), family });
         }
+    }
+    Ok(())
+}
+
+/// An egress address that is the router's, or this node's own, would cut somebody off.
+fn check_taken(links: &[Link], facts: &UplinkFacts, pairs: &[OwnedPair]) -> Result<(), CliError> {
+    for (_, address) in pairs.iter().flat_map(|owned| owned.pair.iter()) {
+        let own = links.iter().find(|l| l.addresses.iter().any(|(own, _)| own == address));
+        let what = match own {
+            Some(link) => format!("an address of {} on this node", link.name),
+            None if facts.next_hops.contains(address) => "the next hop of the uplink".to_owned(),
+            None => continue,
+        };
+        return Err(CliError::TakenAddress { address: *address, what });
     }
     Ok(())
 }

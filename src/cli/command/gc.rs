@@ -33,6 +33,11 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
     let _alone = local.lock_node()?;
     let mut kernel = local.kernel();
     let records = local.records()?;
+    if mode == Mode::Remove {
+        for attachment in local.drop_stray_holders(&records)? {
+            output::line(format_args!("{attachment} held a lease and does not exist: released"))?;
+        }
+    }
     if !records.live.is_empty() {
         let count = records.live.len();
         output::line(format_args!("{count} attachments on this node: nothing to remove"))?;

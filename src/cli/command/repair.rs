@@ -1,22 +1,25 @@
 //! `egretctl repair`: the tunnel guard, and where the frames of each egress IP go, as the resources
 //! say today. After a failover by hand this is what sends the workers to the new gateway node.
 
-use egret_egress::apply;
-use egret_egress::desired::identity_fdb;
-use egret_egress::kernel::Kernel;
-use egret_egress::object::Placed;
 use std::collections::BTreeMap;
 
+use egret_egress::apply;
+use egret_egress::desired::{identity_fdb, tunnel_name};
+use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::object::{Place, Placed};
+use egret_kernel::LinuxKernel;
+
 use crate::error::CliError;
-use crate::node::Node;
+use crate::node::{Local, Node};
 use crate::output::{self, Outcome};
 
 /// Rewrites them for every attachment of this node.
-pub(crate) fn run(node: &Node) -> Result<Outcome, CliError> {
-    let _locks = node.local.lock_shared_objects()?;
+pub(crate) fn run(local: Local) -> Result<Outcome, CliError> {
+    let _alone = local.lock_node()?;
+    let node = Node::read(local)?;
     let mut kernel = node.local.kernel();
-    apply::ensure_all(&mut kernel, &[node.topology()?.tunnel_guard()?])?;
-    let (entries, mut outcome) = wanted(node)?;
+    put_guard_back(&node, &mut kernel)?;
+    let (entries, mut outcome) = wanted(&node)?;
     let mut written = 0;
     for entry in &entries {
         if kernel.differences(entry.place, &entry.object)?.is_empty() {
@@ -31,6 +34,18 @@ pub(crate) fn run(node: &Node) -> Result<Outcome, CliError> {
         outcome = Outcome::Fine;
     }
     Ok(outcome)
+}
+
+/// The guard, unless the tunnel that is up is another one than the resources describe today.
+fn put_guard_back(node: &Node, kernel: &mut LinuxKernel) -> Result<(), CliError> {
+    let topology = node.topology()?;
+    let up = match kernel.list_links(Place::Egret) {
+        Err(Failure::NoNamespace { .. }) => false,
+        links => links?.iter().any(|link| link.name == tunnel_name()),
+    };
+    let facts = topology.node_facts(node.underlay(kernel)?.mtu)?;
+    let foundation = if up { topology.foundation(&facts) } else { Vec::new() };
+    Ok(apply::ensure_guarded(kernel, &topology.tunnel_guard()?, &foundation)?)
 }
 
 /// One fdb entry for each identity in use. An attachment whose pool is gone from the resources

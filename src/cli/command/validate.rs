@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use egret_resources::{EgressNode, EgressPool, Resources};
+use egret_resources::{EgressPool, Resources};
 use egret_store::resource_dir::{self, LoadError};
 use egret_types::PoolName;
 
@@ -44,12 +44,8 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<Outcome, CliError> 
     }
 }
 
-/// Pools from which more than one node could choose. Gateway nodes are not counted as workers: they
-/// may be, but need not.
+/// Pools from which more than one node could choose: any node may run pods, a gateway node too.
 fn pools_of_several_workers(all: &Resources) -> Vec<&PoolName> {
-    let is_member =
-        |node: &&EgressNode| all.gateways.iter().any(|g| g.members.contains(&node.name));
-    let workers = all.nodes.iter().filter(|node| !is_member(node)).count();
-    let open = |pool: &&EgressPool| workers > 1 && pool.node.is_none();
+    let open = |pool: &&EgressPool| all.nodes.len() > 1 && pool.node.is_none();
     all.pools.iter().filter(open).map(|pool| &pool.name).collect()
 }

@@ -13,7 +13,7 @@ mod worker;
 pub use attachment::{Names, PodFacts, pod_filter, pod_link, pod_steering};
 pub use gateway::{GatewayFacts, OwnedPair, Peer, UplinkFacts, gateway, uplink_name};
 pub use guard::tunnel_guard;
-pub use removal::{attachment_by_name, shared_by_name, worker_by_name};
+pub use removal::{attachment_by_name, gateway_by_name, shared_by_name, worker_by_name};
 pub use steering::reverse_path;
 pub use tunnel::{
     NodeFacts, egret_namespace, identities_of, identity_fdb, space, tunnel_link, tunnel_name,

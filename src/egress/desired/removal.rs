@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use egret_types::{Family, Mtu, NodeId, Vni, ours};
 
 use super::{
-    Names, NodeFacts, Policy, base, egret_namespace, space, tunnel_guard, tunnel_link, worker,
+    GatewayFacts, Names, NodeFacts, Policy, UplinkFacts, base, egret_namespace, gateway, space,
+    tunnel_guard, tunnel_link, worker,
 };
 use crate::nft::{HookPoint, Ruleset, TableFamily};
 use crate::object::{Object, Place, Placed, Veth};
@@ -26,6 +27,23 @@ pub fn shared_by_name() -> Vec<Placed> {
 /// The worker side alone.
 pub fn worker_by_name() -> Placed {
     worker(nobody().id)
+}
+
+/// The gateway side of which no record is left: its uplink, which takes addresses and routes along,
+/// and its filters.
+pub fn gateway_by_name() -> Vec<Placed> {
+    gateway(&GatewayFacts {
+        node: nobody(),
+        peers: vec![],
+        pods: vec![],
+        uplink: UplinkFacts {
+            parent: ours::link("lo"),
+            addresses: vec![],
+            connected: vec![],
+            next_hops: vec![],
+        },
+        pairs: vec![],
+    })
 }
 
 /// An attachment of which no record is left: its link, which takes the pod's end and its routes
