@@ -3,6 +3,7 @@
 use egret_types::{Invalid, Mtu, Prefix, Vni};
 
 use crate::{
+    Problem,
     cursor::{Cursor, Fields, Keys},
     problem::Problems,
 };
@@ -71,9 +72,9 @@ pub(crate) fn read(spec: Cursor<'_>, problems: &mut Problems) -> Option<EgressCl
     let tunnel = spec.get("tunnel").map_or(Some(default.tunnel), |at| read_tunnel(at, problems));
     let guard = spec.get("guard").map_or(Some(default.guard), |at| read_guard(&at, problems));
     Some(EgressCluster {
-        cluster_cidrs: read_networks(&spec, "clusterCIDRs", problems).unwrap_or_default(),
-        service_cidrs: read_networks(&spec, "serviceCIDRs", problems),
-        node_cidrs: read_networks(&spec, "nodeCIDRs", problems).unwrap_or_default(),
+        cluster_cidrs: read_cluster_networks(&spec, "clusterCIDRs", problems).unwrap_or_default(),
+        service_cidrs: read_cluster_networks(&spec, "serviceCIDRs", problems),
+        node_cidrs: read_cluster_networks(&spec, "nodeCIDRs", problems).unwrap_or_default(),
         auto_detect: auto_detect?,
         tunnel: tunnel?,
         guard: guard?,
@@ -86,10 +87,32 @@ pub(crate) fn read_networks(
     key: &str,
     problems: &mut Problems,
 ) -> Option<Vec<Prefix>> {
-    let at = spec.get(key)?;
-    Some(at.list("a list of networks in CIDR notation", problems, |item| {
-        item.parse("a network in CIDR notation (address/length)")
+    Some(spec.get(key)?.list(NETWORKS, problems, read_network))
+}
+
+/// Likewise, of networks that are never steered: all addresses of a family would switch Egret off
+/// for it without a word.
+fn read_cluster_networks(
+    spec: &Fields<'_>,
+    key: &str,
+    problems: &mut Problems,
+) -> Option<Vec<Prefix>> {
+    Some(spec.get(key)?.list(NETWORKS, problems, |item| {
+        let network = read_network(item)?;
+        if network.length() > 0 {
+            return Ok(network);
+        }
+        let family = network.family();
+        Err(item.problem(format!(
+            "{network} is all of {family}: everything would be cluster traffic, and nothing steered"
+        )))
     }))
+}
+
+const NETWORKS: &str = "a list of networks in CIDR notation";
+
+fn read_network(item: &Cursor<'_>) -> Result<Prefix, Problem> {
+    item.parse("a network in CIDR notation (address/length)")
 }
 
 fn read_tunnel(at: Cursor<'_>, problems: &mut Problems) -> Option<Tunnel> {
