@@ -24,6 +24,7 @@ mod range;
 mod references;
 mod resource;
 mod resources;
+mod taken;
 mod unicast;
 mod uplink;
 

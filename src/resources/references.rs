@@ -12,6 +12,7 @@ use crate::{
     overlap,
     problem::Problems,
     resource::{Draft, Drafts, Kind},
+    taken,
 };
 
 pub(crate) fn check(drafts: &Drafts<'_>, problems: &mut Problems) {
@@ -22,6 +23,7 @@ pub(crate) fn check(drafts: &Drafts<'_>, problems: &mut Problems) {
     check_gateways(drafts, problems);
     check_pools(drafts, problems);
     overlap::check(&drafts.pools, problems);
+    taken::check(drafts, problems);
     check_policies(drafts, problems);
 }
 
