@@ -2,10 +2,11 @@
 //! guard stands, and, without it, arrived: otherwise silence would prove nothing.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use egret_tests::{
-    Capture, Families, Frame, Lab, Ns, Packet, Pod, Program, Question, Transport, send_vxlan,
-    underlay,
+    Capture, Families, Frame, Lab, Ns, Packet, Pod, Program, Question, Transport, link_mac,
+    send_frame, send_vxlan, underlay, vxlan,
 };
 use egret_types::{Family, ours};
 use rstest::rstest;
@@ -125,7 +126,7 @@ fn hand_made_tunnel_frames_are_dropped_and_counted_and_arrive_without_the_guard(
         attempt.send(family);
         let counted = || (attempt.dropped(&lab) == before + 1).then_some(());
         let sentence = format!("{}: counted by {:?}", attempt.name, attempt.dropped_by);
-        egret_tests::eventually(&sentence, std::time::Duration::from_secs(3), counted);
+        egret_tests::eventually(&sentence, Duration::from_secs(3), counted);
     }
     assert_eq!(arrivals(&lab, &victim, &attempts), Vec::<String>::new());
     for node in ["w1", "g1"] {
@@ -134,6 +135,69 @@ fn hand_made_tunnel_frames_are_dropped_and_counted_and_arrive_without_the_guard(
     let mut all: Vec<String> = attempts.iter().map(|a| a.name.to_owned()).collect();
     all.sort();
     assert_eq!(arrivals(&lab, &victim, &attempts), all);
+}
+
+/// A datagram for the tunnel port of a pod's own node, out of a packet socket of the pod, with the
+/// outer source of another node.
+fn raw_datagram(pod: &Pod, claimed: u8, inner: &Frame) -> Vec<u8> {
+    let family = pod.node().families().list()[0];
+    let bridge = pod.node().ns().inside(|| link_mac("cni0")).unwrap();
+    let own = pod.ns().inside(|| link_mac(pod.link())).unwrap();
+    let outer = [underlay(family, claimed), underlay(family, pod.node().host())];
+    let payload = vxlan(ours::VNI, &inner.encode());
+    let transport = Transport::Udp { source: 40_000, destination: ours::PORT, payload };
+    Frame::new([own, bridge], outer, transport).encode()
+}
+
+/// A pod with `CAP_NET_RAW` needs no help of the node's sockets, and its own node is asked by
+/// nobody where the packet came from: as a worker on a gateway node, as a gateway on a worker.
+#[rstest]
+fn a_pod_cannot_speak_to_its_own_node_with_the_address_of_another(
+    #[values((Families::V4, "0"), (Families::V4, "2"), (Families::V6, "0"))] underlay_of: (
+        Families,
+        &str,
+    ),
+) {
+    let (families, rp_filter) = underlay_of;
+    let lab = world::builder(families).start();
+    world::open(&lab);
+    let family = families.list()[0];
+    let victim = lab.add_pod("w1", "shop", "victim");
+    let (own, server) = (victim.address(family), lab.external_address(family));
+    let frame = |macs, addresses, name| Frame::new(macs, addresses, Transport::udp(name));
+    let up = frame([node_mac(11), identity(SHOP)], [own, server], "as a worker");
+    let down = frame([identity(SHOP), node_mac(11)], [server, own], "as a gateway");
+    let (on_g1, on_w1) = (lab.add_pod("g1", "other", "on-g1"), lab.add_pod("w1", "other", "on-w1"));
+    let attempts =
+        [(&on_g1, raw_datagram(&on_g1, 11, &up)), (&on_w1, raw_datagram(&on_w1, 21, &down))];
+    let places =
+        [lab.external().capture("eth0", "udp"), victim.ns().capture(ours::POD_LINK, "udp")];
+    let chain = format!("chain inet {} input", ours::NFT_TUNNEL_TABLE);
+    let send = |(pod, datagram): &(&Pod, Vec<u8>)| {
+        pod.ns().inside(|| send_frame(pod.link(), datagram)).unwrap();
+    };
+    for attempt in &attempts {
+        let node = attempt.0.node().ns();
+        for link in ["all", "cni0"] {
+            node.set_sysctl(&format!("net.ipv4.conf.{link}.rp_filter"), rp_filter);
+        }
+        let before = node.counted(&chain, "drop");
+        send(attempt);
+        let counted = || (node.counted(&chain, "drop") == before + 1).then_some(());
+        egret_tests::eventually("the guard counts it", Duration::from_secs(3), counted);
+    }
+    victim.who(Question::Udp, server).unwrap();
+    let forged = |packet: &Packet| packet.payload.starts_with(b"as a ");
+    for place in &places {
+        let answer = |packet: &Packet| packet.source_port == Some(egret_tests::ECHO_PORT);
+        place.wait_for("the answer to the victim", answer);
+        assert!(!place.packets().iter().any(forged), "{:?}", place.packets());
+    }
+    for (attempt, place) in attempts.iter().zip(&places) {
+        delete_guard(&lab, attempt.0.node().name());
+        send(attempt);
+        place.wait_for("what was forged", forged);
+    }
 }
 
 /// The node's own MAC and VTEP do not help: the kernel knows who sends.
@@ -194,9 +258,7 @@ fn a_member_cannot_speak_for_another_node_to_a_node_of_both_roles(
     let outside = lab.external().capture("eth0", "udp");
     let is_it = |packet: &Packet| packet.payload == b"member";
     send();
-    egret_tests::eventually("counted", std::time::Duration::from_secs(3), || {
-        (dropped() == 1).then_some(())
-    });
+    egret_tests::eventually("counted", Duration::from_secs(3), || (dropped() == 1).then_some(()));
     // Both of the roles work meanwhile.
     for pod in [&victim, &local] {
         pod.who(Question::Udp, lab.external_address(family)).unwrap();
