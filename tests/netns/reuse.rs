@@ -323,3 +323,35 @@ fn same_ports_belong_to_the_new_tenant(lab: &Lab, new: &Pod, wire: &Capture) {
     let as_shop: Vec<&Packet> = later.iter().filter(|p| of_flows(p) && p.source == shop).collect();
     assert_eq!(as_shop, Vec::<&Packet>::new());
 }
+
+/// Two nodes, one pod address, one identification: nothing in the packets tells the fragments of
+/// the two apart, and they come interleaved. (IPv4 is in `sharing`.)
+#[test]
+fn ipv6_fragments_of_one_address_on_two_workers_are_never_put_together() {
+    let family = Family::V6;
+    let lab = world::builder(Families::V6).start();
+    one_address_for_all(&lab);
+    world::open(&lab);
+    let pods = [lab.add_pod("w1", "shop", "a"), lab.add_pod("w2", "billing", "b")];
+    assert_eq!(pods[0].address(family), pods[1].address(family));
+    let server = lab.external().inside(|| UdpSocket::bind(any(family, 9999))).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let payloads = ["a".repeat(64), "b".repeat(64)];
+    let fragments = [(0, SHOP), (1, BILLING)].map(|(n, index)| {
+        let own = pods[n].inside(|| link_mac(ours::POD_LINK)).unwrap();
+        let addresses = [pods[n].address(family), lab.external_address(family)];
+        let datagram = Transport::udp(&payloads[n]);
+        Frame::new([own, identity(index)], addresses, datagram).fragments(0x7777, 32)
+    });
+    for (pod, part) in [(0, 0), (1, 1), (0, 1), (1, 0)] {
+        pods[pod].inside(|| send_frame(ours::POD_LINK, &fragments[pod][part])).unwrap();
+    }
+    let mut received = [(); 2].map(|()| {
+        let mut buffer = [0; 100];
+        let (length, peer) = server.recv_from(&mut buffer).expect("two datagrams");
+        (peer.ip(), String::from_utf8_lossy(&buffer[..length]).into_owned())
+    });
+    received.sort();
+    let [a, b] = payloads;
+    assert_eq!(received, [(egress_ip(family, SHOP), a), (egress_ip(family, BILLING), b)]);
+}

@@ -113,26 +113,43 @@ impl Frame {
         bytes
     }
 
-    /// The IPv4 packet in two fragments with this identification, the first with this many bytes
-    /// behind its IP header (a multiple of 8).
+    /// The packet in two fragments with this identification, the first with this many bytes behind
+    /// its IP header (a multiple of 8).
     pub fn fragments(&self, identification: u16, first: usize) -> [Vec<u8>; 2] {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (self.source, self.destination) else {
-            panic!("fragments of IPv6 are made another way");
-        };
         let body = self.transport_bytes();
-        let fragment = |part: &[u8], place: [u8; 2]| {
-            let mut header = self.v4_header(source.octets(), destination.octets(), part.len());
-            header[4..6].copy_from_slice(&identification.to_be_bytes());
-            header[6..8].copy_from_slice(&place);
-            header[10..12].fill(0);
-            let sum = ones_complement(&header);
-            header[10..12].copy_from_slice(&sum.to_be_bytes());
-            let macs = [self.destination_mac.0, self.source_mac.0].concat();
-            [macs, vec![0x08, 0x00], header, part.to_vec()].concat()
-        };
         let (head, tail) = body.split_at(first);
-        // "More fragments", then the place in units of 8 bytes.
-        [fragment(head, [0x20, 0]), fragment(tail, short(first / 8))]
+        [
+            self.fragment(identification, head, None),
+            self.fragment(identification, tail, Some(first)),
+        ]
+    }
+
+    /// The last fragment is at a place; the first is at 0, and more follow.
+    fn fragment(&self, identification: u16, part: &[u8], last: Option<usize>) -> Vec<u8> {
+        let macs = [self.destination_mac.0, self.source_mac.0].concat();
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let mut header = self.v4_header(source.octets(), destination.octets(), part.len());
+                let place = short(last.map_or(0x2000, |at| at / 8));
+                header[4..6].copy_from_slice(&identification.to_be_bytes());
+                header[6..8].copy_from_slice(&place);
+                header[10..12].fill(0);
+                let sum = ones_complement(&header);
+                header[10..12].copy_from_slice(&sum.to_be_bytes());
+                [macs, vec![0x08, 0x00], header, part.to_vec()].concat()
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let length = 8 + part.len();
+                let mut header = self.v6_header(source.octets(), destination.octets(), length);
+                header[6] = 44;
+                let place = short(last.unwrap_or(1));
+                let mut fragment = vec![self.protocol(), 0];
+                fragment.extend(place);
+                fragment.extend(u32::from(identification).to_be_bytes());
+                [macs, vec![0x86, 0xdd], header, fragment, part.to_vec()].concat()
+            }
+            (source, destination) => panic!("a packet from {source} to {destination}"),
+        }
     }
 
     fn protocol(&self) -> u8 {
