@@ -40,6 +40,18 @@ pub(crate) fn failure(place: Place, operation: String, cause: Cause) -> Failure 
     }
 }
 
+/// Likewise of one object, whose name or path may be somebody else's.
+pub(crate) fn refusal(place: Place, object: &Object, operation: String, cause: Cause) -> Failure {
+    let foreign = |found| Failure::Foreign { what: object.to_string(), place, found };
+    match cause {
+        Cause::Kernel(Error::Taken { found }) => foreign(found),
+        Cause::Kernel(error @ Error::NotANamespace { .. }) if *object == Object::Namespace => {
+            foreign(error.to_string())
+        }
+        cause => failure(place, operation, cause),
+    }
+}
+
 /// Where IPv6 is off the kernel's words for it differ from object to object and from version to
 /// version; an operator needs to read which switch it is.
 pub(crate) fn explain(at: &Namespace, object: &Object, error: Error) -> Error {

@@ -13,6 +13,7 @@ mod namespace;
 mod netlink;
 mod netns;
 mod nft;
+mod ownership;
 mod resident;
 mod sysctl;
 

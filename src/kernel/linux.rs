@@ -8,13 +8,13 @@ use egret_egress::nft::TableFamily;
 use egret_egress::object::{Address, Announce, Fdb, Object, Place};
 use egret_types::{IfIndex, LinkName};
 
-use crate::cause::{Cause, explain, failure};
+use crate::cause::{Cause, explain, failure, refusal};
 use crate::error::Error;
 use crate::namespace::Namespace;
 use crate::netlink::link::{self, Traffic};
 use crate::netlink::{address, fdb, macvlan, neighbour, route, rule, veth, vxlan};
 use crate::netns::Netns;
-use crate::{nft, sysctl};
+use crate::{nft, ownership, sysctl};
 
 /// Where the namespaces are. [`Place::Root`] is that of the calling thread.
 #[derive(Debug, Clone)]
@@ -210,15 +210,22 @@ impl LinuxKernel {
         }
         Netns::create(&self.places.egret)?;
         // What was open may be a namespace of the same name that has been removed since.
-        let now = Netns::open(&self.places.egret)?.inode();
-        self.egret = self.egret.take().filter(|open| open.netns.inode() == now);
-        Ok(())
+        let now = Netns::open(&self.places.egret)?;
+        let open = match self.egret.take().filter(|open| open.netns.inode() == now.inode()) {
+            Some(open) => open,
+            None => Namespace::open(now)?,
+        };
+        Ok(ownership::check(self.egret.insert(open))?)
     }
 
     /// Our own sockets would keep it alive, and its links with it.
     fn destroy(&mut self, place: Place) -> Result<(), Cause> {
         if place != Place::Egret {
             return Err(Error::OthersNamespace.into());
+        }
+        match Netns::open(&self.places.egret) {
+            Err(error) if error.is_no_namespace() => {}
+            opened => ownership::check(&Namespace::open(opened?)?)?,
         }
         self.egret = None;
         Ok(Netns::remove(&self.places.egret)?)
@@ -238,15 +245,7 @@ impl Kernel for LinuxKernel {
             self.open_for(place, object)?;
             self.apply(place, object)
         };
-        done.map_err(|cause| match cause {
-            Cause::Kernel(Error::Taken { found }) => {
-                Failure::Foreign { what: object.to_string(), place, found }
-            }
-            Cause::Kernel(error @ Error::NotANamespace { .. }) if *object == Object::Namespace => {
-                Failure::Foreign { what: object.to_string(), place, found: error.to_string() }
-            }
-            cause => failure(place, format!("setting {object} in {place}"), cause),
-        })
+        done.map_err(|cause| refusal(place, object, format!("setting {object} in {place}"), cause))
     }
 
     fn remove(&mut self, place: Place, object: &Object) -> Result<(), Failure> {
@@ -261,14 +260,20 @@ impl Kernel for LinuxKernel {
             }
             self.undo(place, object)
         };
-        removed.map_err(|cause| failure(place, format!("removing {object} from {place}"), cause))
+        let operation = format!("removing {object} from {place}");
+        removed.map_err(|cause| refusal(place, object, operation, cause))
     }
 
     fn differences(&mut self, place: Place, object: &Object) -> Result<Vec<String>, Failure> {
         if *object == Object::Namespace {
             return Ok(match self.open(place) {
                 Err(Failure::NoNamespace { .. }) => vec![format!("{place}: missing")],
-                opened => opened.map(|_| vec![])?,
+                opened => match ownership::check(opened?) {
+                    Err(Error::Taken { found }) => vec![format!("{place}: not ours: {found}")],
+                    checked => checked.map(|()| vec![]).map_err(|e| {
+                        failure(place, format!("listing links in {place}"), e.into())
+                    })?,
+                },
             });
         }
         self.open_for(place, object)?;

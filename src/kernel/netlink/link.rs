@@ -111,7 +111,7 @@ fn get(socket: &Socket, index: u32, name: Option<&LinkName>) -> Result<Option<Fo
 
 /// All links of the namespace with their addresses.
 pub(crate) fn list(socket: &Socket) -> Result<Vec<Link>, Error> {
-    let links = socket.list(libc::RTM_GETLINK, &question(), Found::parse)?;
+    let links = all(socket)?;
     let addresses = address::list(socket)?;
     let of = |index| {
         let here = addresses.iter().filter(move |address| address.link == index);
@@ -129,6 +129,11 @@ pub(crate) fn list(socket: &Socket) -> Result<Vec<Link>, Error> {
         })
     });
     Ok(named.collect())
+}
+
+/// All links of the namespace.
+pub(crate) fn all(socket: &Socket) -> Result<Vec<Found>, Error> {
+    socket.list(libc::RTM_GETLINK, &question(), Found::parse)
 }
 
 /// Counters take most of a link's message; nobody here reads them.

@@ -131,6 +131,31 @@ fn a_namespace_that_was_made_again_is_opened_again() {
     assert!(lab.run(Place::Egret, "ip link show").contains("egr0123456789ab"));
 }
 
+/// `ip netns add egret`, by somebody who uses it.
+#[test]
+fn a_namespace_of_somebody_else_is_neither_used_nor_removed() {
+    let mut lab = Lab::new();
+    let inode = Netns::open(&lab.path(Place::Egret)).unwrap().inode();
+    for link in ["theirs", "egr0123456789", "egr0123456789AB", "sit0"] {
+        lab.run(Place::Egret, &format!("ip link add {link} type bridge"));
+        let expected = format!("its link {link} is a bridge link");
+        for result in [
+            lab.kernel.ensure(Place::Egret, &Object::Namespace),
+            lab.kernel.remove(Place::Egret, &Object::Namespace),
+        ] {
+            let failure = result.unwrap_err();
+            assert!(
+                matches!(&failure, Failure::Foreign { found, .. } if found.starts_with(&expected)),
+                "{failure}"
+            );
+        }
+        assert_eq!(Netns::open(&lab.path(Place::Egret)).unwrap().inode(), inode);
+        let differences = lab.differences(Place::Egret, &Object::Namespace);
+        assert!(differences[0].contains(&expected), "{differences:?}");
+        lab.run(Place::Egret, &format!("ip link del {link}"));
+    }
+}
+
 #[test]
 fn no_other_namespace_is_made_or_removed() {
     let mut lab = Lab::new();
