@@ -25,7 +25,7 @@ const IFLA_VXLAN_LOCAL6: u16 = 17;
 
 /// # Guarantees
 /// A link that was made for another tunnel is left as it is: all of it but the MTU is fixed when it
-/// is made, and pods may be using it. A link that does not come up is not left behind.
+/// is made, its MAC as well (other nodes know this one by it), and pods may be using it. A link that does not come up is not left behind.
 pub(crate) fn ensure(root: &Namespace, place: &Namespace, vxlan: &Vxlan) -> Result<(), Error> {
     if let Some(found) = link::find(&place.route, &vxlan.name)? {
         if !found.is(KIND) {
@@ -72,7 +72,7 @@ pub(crate) fn differences(
 }
 
 fn wanted(vxlan: &Vxlan) -> Wanted {
-    Wanted { mac: Some(vxlan.mac), mtu: Some(vxlan.mtu.bytes()) }
+    Wanted { mac: None, mtu: Some(vxlan.mtu.bytes()) }
 }
 
 /// From the root namespace: `ip link add NAME address MAC mtu MTU netns EGRET type vxlan id VNI
@@ -143,6 +143,10 @@ fn fixed_differences(
     if is != Some(vxlan.local) {
         let is = is.map_or("no address".to_owned(), |is| is.to_string());
         sentences.push(format!("made with local {is}, should be {}", vxlan.local));
+    }
+    if found.mac != Some(vxlan.mac) {
+        let is = found.mac.map_or("no MAC".to_owned(), |mac| format!("MAC {mac}"));
+        sentences.push(format!("made with {is}, should be {}", vxlan.mac));
     }
     if details.u8(IFLA_VXLAN_LEARNING) != Some(0) {
         sentences.push("made with learning, should be nolearning".to_owned());

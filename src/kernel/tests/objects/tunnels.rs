@@ -64,6 +64,22 @@ fn a_change_is_named_and_put_right(#[case] command: &str, #[case] difference: &s
     assert_eq!(lab.differences(Place::Egret, &object), [""; 0]);
 }
 
+/// Another node id gives another MAC, by which the other nodes and the pods' rules know this node.
+#[test]
+fn another_mac_is_refused_and_not_changed_in_place() {
+    let mut lab = Lab::new();
+    lab.ensure(Place::Egret, &Object::Vxlan(vxlan("192.0.2.1")));
+    let other = Vxlan { mac: "06:e6:00:00:00:08".parse().unwrap(), ..vxlan("192.0.2.1") };
+    let difference = "made with MAC 06:e6:00:00:00:07, should be 06:e6:00:00:00:08";
+    let object = Object::Vxlan(other);
+    let failure = lab.refusal(Place::Egret, &object);
+    let text = sentence(&failure);
+    assert!(text.contains(difference) && text.contains("`egretctl gc`"), "{text}");
+    assert_eq!(lab.differences(Place::Egret, &object), [format!("link egret0: {difference}")]);
+    let link = &lab.json(Place::Egret, "ip -j link show dev egret0")[0];
+    assert_eq!(link["address"], "06:e6:00:00:00:07");
+}
+
 #[test]
 fn a_link_of_another_tunnel_is_refused_with_each_difference() {
     let mut lab = Lab::new();
