@@ -1,7 +1,6 @@
 //! Comparing a ruleset with what the kernel has, object by object, in words.
 
 use egret_egress::nft::{Chain, Content, Element, Rule, Ruleset, Set};
-use egret_types::ours::NFT_OWNER;
 
 use super::bytecode;
 use super::chain::hook_text;
@@ -41,9 +40,7 @@ fn compare(socket: &mut Socket, ruleset: &Ruleset, found: &Snapshot) -> Result<V
         return Ok(vec![format!("{table}: missing")]);
     }
     let mut out = Vec::new();
-    if let Some(comment) = found.stranger() {
-        out.push(format!("{table}: its comment is {comment:?}, should be {NFT_OWNER:?}"));
-    }
+    out.extend(found.stranger().map(|stranger| format!("{table}: {stranger}")));
     for (set, present) in ruleset.sets.iter().zip(&found.sets) {
         compare_set(socket, at, (set, present.as_ref()), &mut out)?;
     }

@@ -1,5 +1,6 @@
 //! Keys and values of sets: their types, and their bytes in registers and messages.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use egret_egress::nft::{Content, DataType, Datum, Entry, Set, Value, ValueType};
@@ -62,6 +63,34 @@ impl Shape {
             ValueType::Data(kind) => Some((type_number(kind), length(kind))),
         };
         Self { key_type, key_len, value }
+    }
+}
+
+/// As nft writes a set's type: `ipv4_addr . ether_addr : verdict`. Lengths follow from the types.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PARTS: u32 = u32::BITS.div_ceil(CONCATENATION_BITS);
+        const PART: u32 = (1 << CONCATENATION_BITS) - 1;
+        let parts =
+            (0..PARTS).rev().map(|part| (self.key_type >> (part * CONCATENATION_BITS)) & PART);
+        let numbers = parts.filter(|number| *number != 0);
+        f.write_str(&numbers.map(type_name).collect::<Vec<_>>().join(" . "))?;
+        self.value.map_or(Ok(()), |(kind, _)| write!(f, " : {}", type_name(kind)))
+    }
+}
+
+fn type_name(number: u32) -> String {
+    const NAMED: [DataType; 5] = [
+        DataType::Address(Family::V4),
+        DataType::Address(Family::V6),
+        DataType::Ether,
+        DataType::Mark,
+        DataType::IfIndex,
+    ];
+    match NAMED.into_iter().find(|kind| type_number(*kind) == number) {
+        Some(kind) => kind.to_string(),
+        None if number == VERDICT_TYPE => "verdict".to_owned(),
+        None => format!("type {number}"),
     }
 }
 

@@ -28,10 +28,10 @@ impl Socket {
 fn plan(socket: &mut Socket, ruleset: &Ruleset) -> Result<Plan, Error> {
     let at = Scope::of(ruleset);
     let found = Snapshot::read(socket, ruleset)?;
-    if let Some(comment) = found.stranger() {
+    if let Some(stranger) = found.stranger() {
         return Err(Error::Foreign {
             object: at.name("table", "").trim_end().to_owned(),
-            found: format!("its comment is {comment:?}"),
+            found: stranger,
         });
     }
     let steps = chain_steps(socket, ruleset, &found)?;
@@ -129,7 +129,11 @@ pub(super) fn shape_difference(set: &Set, present: &found::Set) -> Option<String
     };
     let interval = matches!(set.content, Content::Ranges(_));
     if shape != found {
-        Some(format!("its type is {found:?}, should be {shape:?}"))
+        Some(format!(
+            "its type is {found}, should be {shape}: another configuration of the tunnel (its outer \
+             family) or another version made it. That may change only while no pod is attached: \
+             remove the pods, run `egretctl gc`, and try again"
+        ))
     } else if interval != (present.flags & SetFlags::Interval.bits() != 0) {
         Some(format!("its flags are {:#x}", present.flags))
     } else {

@@ -68,11 +68,14 @@ impl Snapshot {
         })
     }
 
-    /// Who else has a table of this name. (Kernels before 5.10 keep no comments: there a table is
-    /// ours by its name.)
-    pub(super) fn stranger(&self) -> Option<&str> {
-        let comment = self.table.as_ref()?.comment.as_deref()?;
-        (comment != NFT_OWNER).then_some(comment)
+    /// How it shows that somebody else has a table of this name: ours has our comment, which every
+    /// kernel that has what Egret needs (5.10) keeps.
+    pub(super) fn stranger(&self) -> Option<String> {
+        match self.table.as_ref()?.comment.as_deref() {
+            Some(NFT_OWNER) => None,
+            Some(comment) => Some(format!("its comment is {comment:?}, should be {NFT_OWNER:?}")),
+            None => Some(format!("its comment is absent, should be {NFT_OWNER:?}")),
+        }
     }
 
     /// An empty batch under the generation of this snapshot.

@@ -187,7 +187,23 @@ fn a_table_of_somebody_else_is_refused_and_left_alone() {
     nft("add table netdev egret { comment \"mine\"; }; add chain netdev egret pod");
     let before = listing();
     let error = socket.ensure(&worker()).unwrap_err();
-    assert_eq!(error.to_string(), "table netdev egret is not ours: its comment is \"mine\"");
+    let found = "its comment is \"mine\", should be \"egret.dev\"";
+    assert_eq!(error.to_string(), format!("table netdev egret is not ours: {found}"));
+    socket.remove(&worker()).unwrap();
+    assert_eq!(listing(), before);
+}
+
+/// `nft add table`, by somebody who never heard of us: without a comment it is not ours either.
+#[test]
+fn a_table_without_a_comment_is_refused_and_left_alone() {
+    let mut socket = namespace();
+    nft("add table netdev egret; add chain netdev egret pod");
+    let before = listing();
+    let found = "its comment is absent, should be \"egret.dev\"";
+    let error = socket.ensure(&worker()).unwrap_err();
+    assert_eq!(error.to_string(), format!("table netdev egret is not ours: {found}"));
+    let differences = socket.differences(&worker()).unwrap();
+    assert_eq!(differences[0], format!("table netdev egret: {found}"));
     socket.remove(&worker()).unwrap();
     assert_eq!(listing(), before);
 }
@@ -195,19 +211,25 @@ fn a_table_of_somebody_else_is_refused_and_left_alone() {
 #[test]
 fn a_set_of_another_type_is_refused_before_anything_is_sent() {
     let mut socket = namespace();
-    nft("add table netdev egret; add set netdev egret tx4 { type ipv4_addr; }");
+    nft("add table netdev egret { comment \"egret.dev\"; }; add set netdev egret tx4 { type \
+        ipv6_addr . inet_service; }");
     let before = generation(&mut socket);
     let error = socket.ensure(&worker()).unwrap_err();
     assert!(matches!(error, Error::Foreign { .. }));
-    assert!(error.to_string().starts_with("set netdev egret tx4 is not ours: its type is"));
+    let text = error.to_string();
+    let start = "set netdev egret tx4 is not ours: its type is ipv6_addr . type 13, should be \
+        iface_index . ipv4_addr . ether_addr : verdict: another";
+    assert!(text.starts_with(start) && text.contains("`egretctl gc`"), "{text}");
     assert_eq!(generation(&mut socket), before);
 }
 
 #[test]
 fn a_chain_without_a_hook_is_not_made_a_base_chain() {
     let mut socket = namespace();
-    nft("add table inet egret; add chain inet egret in; add chain inet egret x; add rule inet \
-        egret x jump in");
+    nft(
+        "add table inet egret { comment \"egret.dev\"; }; add chain inet egret in; add chain inet egret x; add rule inet \
+        egret x jump in",
+    );
     let before = listing();
     let error = socket.ensure(&guard(Policy::Drop, 0, vec![vec![Expr::Accept]])).unwrap_err();
     assert_eq!(error.to_string(), "chain inet egret in is not ours: it has no hook");
@@ -323,13 +345,15 @@ fn a_verdict_map_of_one_owner_takes_its_chains_along() {
         all.chains.push(chain("gateway", vec![vec![check]], Removal::Flush));
         all
     };
-    nft("add table netdev egret; add chain netdev egret gateway; add chain netdev egret x; add \
-        rule netdev egret x jump gateway");
+    nft(
+        "add table netdev egret { comment \"egret.dev\"; }; add chain netdev egret gateway; add chain netdev egret x; add \
+        rule netdev egret x jump gateway",
+    );
     assert_ensured(&mut socket, &with(&[1, 2]));
     assert_ensured(&mut socket, &with(&[2, 3]));
     assert!(!listing().contains("node-1"), "{}", listing());
     socket.remove(&with(&[2, 3])).unwrap();
-    let rest = "table netdev egret {\n\tchain gateway {\n\t}\n\n\tchain x {\n\t\tjump \
+    let rest = "table netdev egret {\n\tcomment \"egret.dev\"\n\tchain gateway {\n\t}\n\n\tchain x {\n\t\tjump \
         gateway\n\t}\n}\n";
     assert_eq!(listing(), rest);
 }
