@@ -23,7 +23,9 @@ pub fn tidy(state_dir: &Path, run_dir: &Path) -> Result<(), Error> {
 }
 
 fn remove_if_empty(dir: &Path) -> Result<(), Error> {
-    let kept = [io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty];
+    // Busy: an operator has mounted something there, which is not ours to undo.
+    let kept =
+        [io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::ResourceBusy];
     match fs::remove_dir(dir) {
         Err(error) if kept.contains(&error.kind()) => Ok(()),
         removed => removed.map_err(Error::io(Operation::Remove, dir)),
