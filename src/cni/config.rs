@@ -1,7 +1,7 @@
 //! The plugin configuration on stdin: the keys of the protocol, the plugin's own keys, and the
 //! document itself, which a delegated plugin gets whole.
 
-use std::{collections::BTreeMap, io::Read};
+use std::io::Read;
 
 use egret_types::NetworkName;
 use serde::de::DeserializeOwned;
@@ -25,9 +25,6 @@ const PROTOCOL: &[&str] = &[
     "disableGC",
     "loadOnlyInlinedPlugins",
 ];
-
-/// By convention of containerd and CRI-O; the capability has the same name.
-const POD_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
 /// The document and the version it is written in: all that can be known of it before the operation
 /// and the plugin's own keys are looked at.
@@ -102,11 +99,6 @@ impl<T> NetworkConfig<T> {
         &self.unknown_keys
     }
 
-    /// `type`, the file name under which the runtime started the plugin.
-    pub fn plugin_type(&self) -> Option<String> {
-        self.document.object.get("type").and_then(string)
-    }
-
     /// The whole document.
     pub fn document(&self) -> &RawObject {
         &self.document.object
@@ -117,45 +109,9 @@ impl<T> NetworkConfig<T> {
     /// # Errors
     /// [`Code::INVALID_CONFIG`] if it is no object.
     pub fn ipam(&self) -> Result<RawObject, CniError> {
-        self.section("ipam")
-    }
-
-    /// `args`: optional data of the administrator; empty if there is none.
-    ///
-    /// # Errors
-    /// [`Code::INVALID_CONFIG`] if it is no object.
-    pub fn args(&self) -> Result<RawObject, CniError> {
-        self.section("args")
-    }
-
-    /// `runtimeConfig`: what the runtime filled in for declared capabilities.
-    ///
-    /// # Errors
-    /// [`Code::INVALID_CONFIG`] if it is no object.
-    pub fn runtime_config(&self) -> Result<RawObject, CniError> {
-        self.section("runtimeConfig")
-    }
-
-    /// Whether a capability is declared.
-    pub fn has_capability(&self, name: &str) -> bool {
-        let capabilities = self.section("capabilities").unwrap_or_default();
-        capabilities.get(name).is_some_and(|value| value.get() == "true")
-    }
-
-    /// The pod's annotations; `None` if the runtime did not tell them. `null` is Go's empty text.
-    ///
-    /// # Errors
-    /// [`Code::INVALID_CONFIG`] if they are no map of texts.
-    pub fn pod_annotations(&self) -> Result<Option<BTreeMap<String, String>>, CniError> {
-        let runtime_config = self.runtime_config()?;
-        let Some(value) = runtime_config.get(POD_ANNOTATIONS) else { return Ok(None) };
-        let annotations: BTreeMap<String, Option<String>> = serde_json::from_str(value.get())
-            .map_err(|error| {
-                let msg = format!("key \"runtimeConfig.{POD_ANNOTATIONS}\" is wrong: {error}");
-                CniError::new(Code::INVALID_CONFIG, msg)
-            })?;
-        let filled = annotations.into_iter().map(|(key, value)| (key, value.unwrap_or_default()));
-        Ok(Some(filled.collect()))
+        let Some(value) = self.document.object.get("ipam") else { return Ok(RawObject::default()) };
+        RawObject::parse(value.get())
+            .map_err(|_| CniError::new(Code::INVALID_CONFIG, "key \"ipam\" is not an object"))
     }
 
     /// The previous result. DEL gets along with an error as with `None`.
@@ -175,13 +131,6 @@ impl<T> NetworkConfig<T> {
         self.prev_result()?.ok_or_else(|| {
             let msg = "key \"prevResult\" is missing: this plugin must be chained behind another";
             CniError::new(Code::INVALID_CONFIG, msg)
-        })
-    }
-
-    fn section(&self, key: &str) -> Result<RawObject, CniError> {
-        let Some(value) = self.document.object.get(key) else { return Ok(RawObject::default()) };
-        RawObject::parse(value.get()).map_err(|_| {
-            CniError::new(Code::INVALID_CONFIG, format!("key {key:?} is not an object"))
         })
     }
 }
@@ -257,10 +206,7 @@ mod tests {
         );
         let config = config(&text).unwrap();
         assert_eq!(config.name().as_str(), "a");
-        assert_eq!(config.plugin_type().as_deref(), Some("egret"));
         assert_eq!(config.own().state_dir, None);
-        assert!(config.has_capability("x") && !config.has_capability("y"));
-        assert_eq!(config.args().unwrap().get("cni").unwrap().get(), r#"{"labels":[]}"#);
         let unknown: Vec<_> = config.unknown_keys().iter().map(ToString::to_string).collect();
         assert_eq!(
             unknown,
@@ -275,27 +221,6 @@ mod tests {
     fn item_11_a_wrong_type_names_the_key() {
         let error = config(r#"{"cniVersion":"1.0.0","name":"a","stateDir":5}"#).unwrap_err();
         assert!(error.msg().contains("\"stateDir\""), "{error}");
-    }
-
-    #[test]
-    fn annotations_of_the_pod_are_what_the_runtime_tells() {
-        let with = |runtime_config: &str| {
-            config(&format!(
-                r#"{{"cniVersion":"1.0.0","name":"a","runtimeConfig":{runtime_config}}}"#
-            ))
-            .unwrap()
-        };
-        let config =
-            with(r#"{"io.kubernetes.cri.pod-annotations":{"egret.dev/pool":"a","b":null}}"#);
-        assert_eq!(config.pod_annotations().unwrap().unwrap()["b"], "");
-        assert_eq!(config.pod_annotations().unwrap().unwrap()["egret.dev/pool"], "a");
-        assert_eq!(with("{}").pod_annotations().unwrap(), None);
-        assert_eq!(with("null").pod_annotations().unwrap(), None);
-        for bad in ["[]", r#"{"io.kubernetes.cri.pod-annotations":{"a":1}}"#] {
-            let error = with(bad).pod_annotations().unwrap_err();
-            assert_eq!(error.code(), Code::INVALID_CONFIG);
-            assert!(error.msg().contains("runtimeConfig"));
-        }
     }
 
     #[test]
