@@ -43,9 +43,7 @@ pub const RETURN_HOP_V6: std::net::Ipv6Addr =
 /// See [`RETURN_HOP_V4`].
 pub const RETURN_HOP_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 
-/// "Identity" 3 of pool 0: source of the packets that a gateway makes itself, the same on all.
-pub const GATEWAY_NUMBER: u32 = 3;
-/// Its MAC.
+/// MAC of "identity" 3 of pool 0: source of the packets that a gateway makes itself, the same on all.
 pub const GATEWAY_MAC: MacAddr = MacAddr([0x02, 0xe6, 0, 0, 0, 3]);
 /// First two bytes of every identity's MAC.
 pub const IDENTITY_MAC_PREFIX: [u8; 2] = [0x02, 0xe6];
