@@ -1,8 +1,9 @@
 //! ADD: from a selected pod to its way through the gateway.
 //!
-//! The order makes every prefix safe. The record comes before anything it describes, the tunnel
-//! guard before the tunnel, what controls a pod before what steers it; the result is printed when
-//! everything is there. A failure anywhere removes what the record lists.
+//! The order makes every prefix safe. The record comes before anything it describes, the lease
+//! before anything that is shared, the tunnel guard before the tunnel, what controls a pod before
+//! what steers it; the result is printed when everything is there. A failure anywhere removes what
+//! the record lists.
 
 use std::time::Duration;
 
@@ -150,14 +151,16 @@ impl<'a> Attach<'a> {
         old: Option<&AttachmentRecord>,
     ) -> Result<AttachmentRecord, CniError> {
         let config = self.request.own();
+        let ipam = ipam_section(self.request.config().ipam()?, config, &plan.wanted.requests)?;
+        // Looked for before anything is begun: DEL of what was begun needs it as well.
+        let delegate = Delegate::new(&Programs, self.request, &ipam)?;
         let mut record = self.begun(plan);
         if old.is_none() {
             self.put(&record)?;
         }
-        self.ensure_shared(kernel, plan, &record)?;
-        let ipam = ipam_section(self.request.config().ipam()?, config, &plan.wanted.requests)?;
-        let result = Delegate::new(&Programs, self.request, &ipam)?.add()?;
+        let result = delegate.add()?;
         (record.leases, record.decision) = self.decide(plan, &result)?;
+        self.ensure_shared(kernel, plan, &record)?;
         ensure(kernel, &Self::ways_to_gateways(plan, &record)?)?;
         let links = links::numbers(kernel, &Names::of(self.request.attachment()))?;
         match old {
