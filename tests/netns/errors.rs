@@ -33,12 +33,22 @@ fn socket(ns: &Ns, family: Family) -> UdpSocket {
     socket
 }
 
+/// What comes for a socket. A wait with a time limit is not restarted after a signal.
+fn hear(socket: &UdpSocket) -> Result<usize, ErrorKind> {
+    loop {
+        match socket.recv(&mut [0; 200]).map_err(|error| error.kind()) {
+            Err(ErrorKind::Interrupted) => {}
+            heard => return heard,
+        }
+    }
+}
+
 /// What a connected socket hears after it has sent something.
 fn answer(ns: &Ns, server: SocketAddr) -> Result<usize, ErrorKind> {
     let socket = socket(ns, if server.is_ipv4() { Family::V4 } else { Family::V6 });
     socket.connect(server).unwrap();
     socket.send(b"anybody?").unwrap();
-    socket.recv(&mut [0; 200]).map_err(|error| error.kind())
+    hear(&socket)
 }
 
 #[test]
@@ -89,10 +99,10 @@ fn a_server_outside_hears_that_a_pods_port_is_closed() {
         let (server, client) = asked(&lab, &pod, family);
         // Control: while the port is open there is no error.
         server.send(b"answer").unwrap();
-        client.recv(&mut [0; 20]).unwrap();
+        hear(&client).unwrap();
         drop(client);
         server.send(b"answer").unwrap();
-        let heard = server.recv(&mut [0; 20]).map_err(|error| error.kind());
+        let heard = hear(&server);
         assert_eq!(heard, Err(ErrorKind::ConnectionRefused), "{family}");
         // It is the egress IP that says so.
         let said = errors.wait_for("the error", |_| true);
