@@ -54,4 +54,12 @@ mod tests {
         tidy(&state, &run).unwrap();
         assert!(!state.exists());
     }
+
+    /// Any will do, and this one is everywhere; a mount point cannot be removed.
+    #[test]
+    fn a_mount_point_stays() {
+        let proc = Path::new("/proc");
+        assert_eq!(fs::remove_dir(proc).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        remove_if_empty(proc).unwrap();
+    }
 }
