@@ -91,16 +91,26 @@ fn appended(more: String) -> impl Fn(&str) -> String {
     move |text| format!("{text}{more}")
 }
 
+/// Each in turn: a change of the files, and what ADD says.
+fn all_refused(scene: &Scene<'_>, cases: &[Resource<'_>]) {
+    for (name, change, policies, code, words) in cases {
+        scene.lab.write_resources(DEFAULTS, &change(&defaults(scene.lab)));
+        scene.lab.write_resources(POLICIES, policies);
+        scene.refused(name, scene.add(), *code, words);
+    }
+}
+
+fn same(text: &str) -> String {
+    text.to_owned()
+}
+
 #[test]
-fn resources_that_cannot_work_are_refused_with_the_key_and_the_place() {
+fn nodes_and_networks_that_cannot_work_are_refused_with_the_key_and_the_place() {
     let lab = world::builder(Families::Dual).start();
     let scene = Scene::new(&lab);
-    let same = |text: &str| text.to_owned();
     let guard = replaced("  guard: \"off\"\n", "");
     let required = replaced("guard: \"off\"", "guard: required");
     let mtu = replaced("guard: \"off\"\n", "guard: \"off\"\n  tunnel: { mtu: 1451 }\n");
-    let members = replaced("members: [\"g1\"]", "members: []");
-    let member = replaced("members: [\"g1\"]", "members: [\"g9\"]");
     let id = replaced("  id: 12\n", "  id: 11\n");
     let vtep = replaced("172.18.0.12\"", "172.18.0.11\"");
     let v6_only = replaced("vtep: [\"172.18.0.12\", ", "vtep: [");
@@ -108,56 +118,62 @@ fn resources_that_cannot_work_are_refused_with_the_key_and_the_place() {
     let no_family = |text: &str| v4_only(&v6_only(text));
     let elsewhere = replaced("172.18.0.11\"", "172.18.0.111\"");
     let networks = replaced("\"10.244.0.0/16\", ", "");
+    let host_bits = replaced("10.244.0.0/16", "10.244.1.0/16");
     let services = |text: &str| {
         let lines = text.lines().filter(|line| !line.contains("serviceCIDRs"));
-        lines.map(|line| format!("{line}\n")).collect::<String>()
+        lines.collect::<Vec<_>>().join("\n") + "\n"
     };
-    let overlapping = appended(
-        resources::pool("second", 2, Families::Dual, "").replace("203.0.113.60", "203.0.113.59"),
+    all_refused(
+        &scene,
+        &[
+            ("absent guard", &guard, policy(""), 103, &["guard", "10-defaults.yaml:"]),
+            ("guard", &required, policy(""), 103, &["guard", "required", "off"]),
+            ("MTU too large", &mtu, policy(""), 7, &["tunnel.mtu 1451", "1500", "1450"]),
+            ("one id", &id, policy(""), 7, &["node id 11", "w1", "10-defaults.yaml:"]),
+            ("one VTEP", &vtep, policy(""), 7, &["172.18.0.11", "w1"]),
+            ("no family", &no_family, policy(""), 7, &["VTEP", "w1", "w2"]),
+            ("VTEP elsewhere", &elsewhere, policy(""), 7, &["172.18.0.111", "w1"]),
+            ("no way back", &networks, policy(""), 7, &["10.244.11.", "clusterCIDRs"]),
+            ("host bits", &host_bits, policy(""), 7, &["10.244.1.0/16", "clusterCIDRs"]),
+            ("services", &services, policy(""), 7, &["serviceCIDRs", "partners"]),
+        ],
     );
-    let one_id =
-        appended(resources::pool("second", 1, Families::Dual, "").replace("113.5", "113.7"));
-    let host_bits = replaced("10.244.0.0/16", "10.244.1.0/16");
-    let twice = appended(resources::gateway("edge", &["g1"]));
-    let cases: [Resource<'_>; 22] = [
-        ("typo", &same, policy("  colour: red\n"), 7, &["20-policies.yaml:8", "spec.colour"]),
-        ("no YAML", &same, "kind: [\n".to_owned(), 7, &["20-policies.yaml:"]),
-        ("wrong type", &same, policy("  destinations: high\n"), 7, &["20-policies.yaml:8", "high"]),
-        ("absent guard", &guard, policy(""), 103, &["guard", "10-defaults.yaml:"]),
-        ("guard", &required, policy(""), 103, &["guard", "required", "off"]),
-        ("MTU too large", &mtu, policy(""), 7, &["tunnel.mtu 1451", "1500", "1450"]),
-        ("no members", &members, policy(""), 7, &["members", "10-defaults.yaml:"]),
-        ("unknown member", &member, policy(""), 7, &["g9", "10-defaults.yaml:"]),
-        ("one id", &id, policy(""), 7, &["node id 11", "w1", "10-defaults.yaml:"]),
-        ("one VTEP", &vtep, policy(""), 7, &["172.18.0.11", "w1"]),
-        ("no family", &no_family, policy(""), 7, &["VTEP", "w1", "w2"]),
-        ("VTEP elsewhere", &elsewhere, policy(""), 7, &["172.18.0.111", "w1"]),
-        ("no way back", &networks, policy(""), 7, &["10.244.11.", "clusterCIDRs"]),
-        ("services", &services, policy(""), 7, &["serviceCIDRs", "partners"]),
-        ("overlap", &overlapping, policy(""), 7, &["203.0.113.59", "tenants", "second"]),
-        ("pool id", &one_id, policy(""), 7, &["id", "tenants"]),
-        ("host bits", &host_bits, policy(""), 7, &["10.244.1.0/16", "clusterCIDRs"]),
-        ("named twice", &twice, policy(""), 7, &["edge"]),
-        ("no pool", &same, policy("").replace("tenants", "nobody"), 7, &["nobody", "spec.pool"]),
-        ("later key", &same, policy("  onGatewayLoss: Node\n"), 103, &["spec.onGatewayLoss"]),
-        ("later action", &same, policy("  action: Deny\n"), 103, &["spec.action"]),
-        (
-            "no pair",
-            &same,
-            policy("  egressIP: { ipv4: 203.0.113.50, ipv6: \"2001:db8:ff::51\" }\n"),
-            101,
-            &["203.0.113.50"],
-        ),
-    ];
-    for (name, change, policies, code, words) in cases {
-        lab.write_resources(DEFAULTS, &change(&defaults(&lab)));
-        lab.write_resources(POLICIES, &policies);
-        scene.refused(name, scene.add(), code, words);
-    }
     // With destinations that cannot contain them the services need not be known.
     lab.write_resources(DEFAULTS, &services(&defaults(&lab)));
     lab.write_resources(POLICIES, &policy("  destinations: [\"192.0.2.0/24\"]\n"));
     scene.add().run().result();
+}
+
+#[test]
+fn pools_gateways_and_policies_that_cannot_work_are_refused_with_the_key_and_the_place() {
+    let lab = world::builder(Families::Dual).start();
+    let scene = Scene::new(&lab);
+    let members = replaced("members: [\"g1\"]", "members: []");
+    let member = replaced("members: [\"g1\"]", "members: [\"g9\"]");
+    let pool = |id| resources::pool("second", id, Families::Dual, "");
+    let overlapping = appended(pool(2).replace("203.0.113.60", "203.0.113.59"));
+    let one_id = appended(pool(1).replace("113.5", "113.7"));
+    let twice = appended(resources::gateway("edge", &["g1"]));
+    let no_pair = policy("  egressIP: { ipv4: 203.0.113.50, ipv6: \"2001:db8:ff::51\" }\n");
+    let no_pool = policy("").replace("tenants", "nobody");
+    let wrong_type = policy("  destinations: high\n");
+    all_refused(
+        &scene,
+        &[
+            ("typo", &same, policy("  colour: red\n"), 7, &["20-policies.yaml:8", "spec.colour"]),
+            ("no YAML", &same, "kind: [\n".to_owned(), 7, &["20-policies.yaml:"]),
+            ("wrong type", &same, wrong_type, 7, &["20-policies.yaml:8", "high"]),
+            ("no members", &members, policy(""), 7, &["members", "10-defaults.yaml:"]),
+            ("unknown member", &member, policy(""), 7, &["g9", "10-defaults.yaml:"]),
+            ("overlap", &overlapping, policy(""), 7, &["203.0.113.59", "tenants", "second"]),
+            ("pool id", &one_id, policy(""), 7, &["id", "tenants"]),
+            ("named twice", &twice, policy(""), 7, &["edge"]),
+            ("no pool", &same, no_pool, 7, &["nobody", "spec.pool"]),
+            ("later key", &same, policy("  onGatewayLoss: Node\n"), 103, &["spec.onGatewayLoss"]),
+            ("later action", &same, policy("  action: Deny\n"), 103, &["spec.action"]),
+            ("no pair", &same, no_pair, 101, &["203.0.113.50"]),
+        ],
+    );
 }
 
 #[test]
@@ -233,9 +249,22 @@ fn what_the_runtime_must_give_is_asked_for() {
     scene.refused("an address that is not there", wrong, 7, &["10.244.11.99", "eth0"]);
     let other = scene.add().variable("CNI_IFNAME", "eth7");
     scene.refused("another interface", other, 7, &["eth7"]);
-    let unnamed = scene.add().variable("CNI_ARGS", "");
-    // Nobody knows its namespace, so nothing selects it: it passes.
-    assert_eq!(unnamed.run().result(), scene.previous);
+}
+
+/// Item 25 of the conformance list: what is not ours passes, unknown keys and order kept.
+#[test]
+fn a_pod_that_nothing_selects_passes_through_untouched() {
+    let lab = world::builder(Families::Dual).start();
+    let scene = Scene::new(&lab);
+    let mut previous = scene.previous.clone();
+    previous["vendor.example/x"] = json!({ "z": 1, "a": [null, 1.50, "\u{fc}"] });
+    previous["interfaces"][0]["later"] = json!(true);
+    let before = scene.reading().and(Snapshot::of_files(lab.node("w1").directory()));
+    // Nobody knows its namespace, so nothing selects it.
+    let add = PluginRun::for_pod(&scene.pod, "ADD", Some(&previous)).variable("CNI_ARGS", "");
+    assert_eq!(add.run().finished.success().trim_end(), previous.to_string());
+    let after = scene.reading().and(Snapshot::of_files(lab.node("w1").directory()));
+    assert_eq!(before.changes_to(&after), "");
 }
 
 /// Lines of `ip` or a ruleset of nft that stand in the way, and how to take them away.

@@ -11,7 +11,7 @@ use crate::world::{self, SHOP};
 /// Leases stay by design; directories and locks are no state.
 const KEPT: [&str; 3] = ["/state/leases/", "directory ", "/run/"];
 
-fn prepared<'lab>(lab: &'lab Lab, count: usize) -> Vec<(Pod<'lab>, Value)> {
+fn prepared(lab: &Lab, count: usize) -> Vec<(Pod<'_>, Value)> {
     let pod = |number: usize| {
         let mut pod = lab.pod("w1", "shop", &format!("cart-{number}")).prepare();
         let previous = pod.add_before_ours().unwrap().clone();

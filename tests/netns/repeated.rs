@@ -134,12 +134,12 @@ fn add_again_gives_the_same_result_and_nothing_twice() {
     let (pod, previous) = prepared(&lab, "cart");
     let result = add(&pod, &previous);
     let rules = || pod.exec("ip rule").success() + &pod.exec("ip -6 rule").success();
-    let (once, one) = (reading(&lab, &pod), rules());
+    let (once, listed) = (reading(&lab, &pod), rules());
     for _ in 0..3 {
         assert_eq!(add(&pod, &previous), result);
     }
     // A snapshot is a set of lines: a rule twice would not show in it.
-    assert_eq!(rules(), one);
+    assert_eq!(rules(), listed);
     assert_eq!(once.changes_to(&reading(&lab, &pod)), "");
     leaves_with_its_egress_ip(&lab, &pod);
     silent(PluginRun::for_pod(&pod, "DEL", Some(&result)));
@@ -192,13 +192,17 @@ fn a_late_del_leaves_the_next_owner_of_the_path_and_the_address_alone() {
     old.destroy_namespace();
     // The next pod, with the addresses of the old one.
     let next = lab.pod("w1", "shop", "next").prepare();
-    let mut lines =
-        "link add eth0 type veth peer name tmp0\nlink set eth0 up\nlink set tmp0 up\n".to_owned();
-    for ip in previous["ips"].as_array().unwrap() {
-        let option = if ip["address"].as_str().unwrap().contains(':') { " nodad" } else { "" };
-        lines += &format!("addr add {} dev eth0{option}\n", ip["address"].as_str().unwrap());
-    }
-    next.ip(&lines);
+    let mut lines = vec![
+        "link add eth0 type veth peer name tmp0".to_owned(),
+        "link set eth0 up".to_owned(),
+        "link set tmp0 up".to_owned(),
+    ];
+    lines.extend(previous["ips"].as_array().unwrap().iter().map(|ip| {
+        let address = ip["address"].as_str().unwrap();
+        let option = if address.contains(':') { " nodad" } else { "" };
+        format!("addr add {address} dev eth0{option}")
+    }));
+    next.ip(&lines.join("\n"));
     let mut given = previous.clone();
     given["interfaces"][2]["sandbox"] = next.path().display().to_string().into();
     let result = PluginRun::for_pod(&next, "ADD", Some(&given)).run().result();
