@@ -87,20 +87,22 @@ impl Netns {
         let failed = |step: &'static str| {
             move |source| Error::CreateNamespace { path: path.to_owned(), step, source }
         };
+        // What is there decides before its directory becomes a mount point.
+        let found = Leftover::at(path).map_err(failed("looking at its path"))?;
+        match found {
+            Leftover::Namespace => return Ok(()),
+            Leftover::Nothing | Leftover::EmptyFile => {}
+            Leftover::Other => return Err(Error::NotANamespace { path: path.to_owned() }),
+        }
         if let Some(parent) = path.parent() {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o755).create(parent).map_err(failed("its directory"))?;
             share(parent).map_err(|errno| failed("sharing its directory")(errno.into()))?;
         }
-        match Leftover::at(path).map_err(failed("looking at its path"))? {
-            Leftover::Namespace => return Ok(()),
-            Leftover::Nothing => {
-                let mut options = OpenOptions::new();
-                options.write(true).create_new(true).mode(0o000).custom_flags(libc::O_NOFOLLOW);
-                options.open(path).map_err(failed("its file"))?;
-            }
-            Leftover::EmptyFile => {}
-            Leftover::Other => return Err(Error::NotANamespace { path: path.to_owned() }),
+        if matches!(found, Leftover::Nothing) {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(0o000).custom_flags(libc::O_NOFOLLOW);
+            options.open(path).map_err(failed("its file"))?;
         }
         thread::scope(|scope| {
             let build = || populate(path);
