@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -77,19 +76,7 @@ pub(crate) fn remove(tag: &str) {
             std::fs::remove_file(std::env::temp_dir().join(name)).ok();
         }
     }
-    remove_directory(&directory(tag));
-}
-
-/// A process that has just been killed may still be in the middle of a call that makes a file.
-fn remove_directory(path: &Path) {
-    for _ in 0..100 {
-        match std::fs::remove_dir_all(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            _ => return,
-        }
-    }
+    std::fs::remove_dir_all(directory(tag)).ok();
 }
 
 pub(crate) fn names(directory: &Path) -> Vec<String> {
