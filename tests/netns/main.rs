@@ -1,6 +1,8 @@
 //! Tests that need network namespaces: one program, one module a subject. All of them run as root.
 
 #[cfg(test)]
+mod again;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod check;
