@@ -14,6 +14,7 @@ mod netlink;
 mod netns;
 mod nft;
 mod ownership;
+mod readings;
 mod resident;
 mod sysctl;
 

@@ -4,15 +4,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use egret_egress::kernel::{Failure, Kernel, Link, MainRoute};
-use egret_egress::nft::TableFamily;
-use egret_egress::object::{Address, Announce, Fdb, Object, Place};
-use egret_types::{IfIndex, LinkName};
+use egret_egress::object::{Address, Announce, Object, Place};
+use egret_types::IfIndex;
 
 use crate::cause::{Cause, explain, failure, refusal};
 use crate::error::Error;
 use crate::namespace::Namespace;
-use crate::netlink::link::{self, Traffic};
-use crate::netlink::{address, fdb, macvlan, neighbour, route, rule, veth, vxlan};
+use crate::netlink::{address, fdb, link, macvlan, neighbour, route, rule, veth, vxlan};
 use crate::netns::Netns;
 use crate::{nft, ownership, sysctl};
 
@@ -39,38 +37,6 @@ impl LinuxKernel {
     /// Opens nothing yet.
     pub fn new(places: Places) -> Self {
         Self { places, root: None, egret: None, pod: None }
-    }
-
-    /// Packets and bytes of the rules of an nft table; empty if there is no such table.
-    pub fn counters(
-        &mut self,
-        place: Place,
-        family: TableFamily,
-        table: &str,
-    ) -> Result<Vec<nft::Counter>, Failure> {
-        self.ask(place, "reading counters", |at| Ok(at.nft()??.counters(family, table)?))
-    }
-
-    /// Whether there is an nft table of this name.
-    pub fn table_exists(
-        &mut self,
-        place: Place,
-        family: TableFamily,
-        table: &str,
-    ) -> Result<bool, Failure> {
-        self.ask(place, "looking for an nft table", |at| {
-            Ok(at.nft()??.table_exists(family, table)?)
-        })
-    }
-
-    /// What a link carried; `None` if there is no such link.
-    pub fn traffic(&mut self, place: Place, link: &LinkName) -> Result<Option<Traffic>, Failure> {
-        self.ask(place, "reading counters of a link", |at| Ok(link::traffic(&at.route, link)?))
-    }
-
-    /// The forwarding entries of a tunnel link; none if there is no such link.
-    pub fn list_fdb(&mut self, place: Place, link: &LinkName) -> Result<Vec<Fdb>, Failure> {
-        self.ask(place, "listing fdb entries", |at| Ok(fdb::list(&at.route, link)?))
     }
 
     fn slot(&mut self, place: Place) -> &mut Option<Namespace> {
@@ -108,7 +74,8 @@ impl LinuxKernel {
         Ok(slot.as_ref().ok_or(Error::Malformed { what: "open namespace" })?)
     }
 
-    fn ask<T>(
+    /// Asks one question in a namespace.
+    pub(crate) fn ask<T>(
         &mut self,
         place: Place,
         operation: &str,

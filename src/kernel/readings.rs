@@ -1,0 +1,46 @@
+//! What the kernel can tell beyond the port: counters and entries that commands for operators show.
+//! Nothing here changes anything.
+
+use egret_egress::kernel::Failure;
+use egret_egress::nft::TableFamily;
+use egret_egress::object::{Fdb, Place};
+use egret_types::LinkName;
+
+use crate::linux::LinuxKernel;
+use crate::netlink::fdb;
+use crate::netlink::link::{self, Traffic};
+use crate::nft;
+
+impl LinuxKernel {
+    /// Packets and bytes of the rules of an nft table; empty if there is no such table.
+    pub fn counters(
+        &mut self,
+        place: Place,
+        family: TableFamily,
+        table: &str,
+    ) -> Result<Vec<nft::Counter>, Failure> {
+        self.ask(place, "reading counters", |at| Ok(at.nft()??.counters(family, table)?))
+    }
+
+    /// Whether there is an nft table of this name.
+    pub fn table_exists(
+        &mut self,
+        place: Place,
+        family: TableFamily,
+        table: &str,
+    ) -> Result<bool, Failure> {
+        self.ask(place, "looking for an nft table", |at| {
+            Ok(at.nft()??.table_exists(family, table)?)
+        })
+    }
+
+    /// What a link carried; `None` if there is no such link.
+    pub fn traffic(&mut self, place: Place, link: &LinkName) -> Result<Option<Traffic>, Failure> {
+        self.ask(place, "reading counters of a link", |at| Ok(link::traffic(&at.route, link)?))
+    }
+
+    /// The forwarding entries of a tunnel link; none if there is no such link.
+    pub fn list_fdb(&mut self, place: Place, link: &LinkName) -> Result<Vec<Fdb>, Failure> {
+        self.ask(place, "listing fdb entries", |at| Ok(fdb::list(&at.route, link)?))
+    }
+}
