@@ -1,5 +1,5 @@
-//! The only crate that talks to the kernel: route netlink, nftables, kernel parameters, network
-//! namespaces and announcements, each synchronous and without any other program.
+//! The only crate that talks to the kernel: route netlink, nftables, connection tracking, kernel
+//! parameters, network namespaces and announcements, each synchronous and without any other program.
 //!
 //! [`LinuxKernel`] implements the port of `egress`; [`Netns`] makes, opens and removes namespaces.
 //! Everything else is private. No thread of the caller ever changes its namespace: sockets are
@@ -7,6 +7,7 @@
 
 mod announce;
 mod cause;
+mod conntrack;
 mod error;
 mod linux;
 mod namespace;
@@ -18,8 +19,9 @@ mod readings;
 mod resident;
 mod sysctl;
 
+pub use conntrack::Statistics;
 pub use error::Error;
 pub use linux::{LinuxKernel, Places};
-pub use netlink::link::Traffic;
+pub use netlink::link::{LinkState, Traffic};
 pub use netns::Netns;
 pub use nft::Counter;

@@ -17,14 +17,16 @@ pub(crate) struct Namespace {
     pub(crate) route: Socket,
     /// Opened with its first use: closing one can wait for others' removals of nft objects.
     nft: Option<nft::Socket>,
+    /// Opened with its first use: only status asks.
+    conntrack: Option<Socket>,
     speaker: Option<Speaker>,
 }
 
 impl Namespace {
     pub(crate) fn open(netns: Netns) -> Result<Self, Error> {
         let resident = Resident::enter(&netns)?;
-        let route = resident.run(Socket::open)??;
-        Ok(Self { netns, resident, route, nft: None, speaker: None })
+        let route = resident.run(Socket::route)??;
+        Ok(Self { netns, resident, route, nft: None, conntrack: None, speaker: None })
     }
 
     pub(crate) fn nft(&mut self) -> Result<Result<&mut nft::Socket, nft::Error>, Error> {
@@ -36,6 +38,15 @@ impl Namespace {
             },
         };
         Ok(Ok(self.nft.insert(opened)))
+    }
+
+    /// The socket for connection tracking.
+    pub(crate) fn conntrack(&mut self) -> Result<&Socket, Error> {
+        let opened = match self.conntrack.take() {
+            Some(socket) => socket,
+            None => self.resident.run(Socket::netfilter)??,
+        };
+        Ok(self.conntrack.insert(opened))
     }
 
     /// Who announces addresses on a link. Kept from one address to the next: there may be thousands.

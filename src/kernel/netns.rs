@@ -182,7 +182,7 @@ fn populate(path: &Path) -> Result<(), Error> {
         }
     };
     unshare(CloneFlags::CLONE_NEWNET).map_err(failed("unsharing"))?;
-    link::set_up(&Socket::open()?, 1)?;
+    link::set_up(&Socket::route()?, 1)?;
     let none: Option<&str> = None;
     mount(Some(OWN), path, none, MsFlags::MS_BIND, none).map_err(failed("mounting"))
 }

@@ -1,14 +1,17 @@
 //! What the kernel can tell beyond the port: counters and entries that commands for operators show.
 //! Nothing here changes anything.
 
+use std::collections::BTreeMap;
+
 use egret_egress::kernel::Failure;
 use egret_egress::nft::TableFamily;
 use egret_egress::object::{Fdb, Place};
 use egret_types::LinkName;
 
+use crate::conntrack::{self, Statistics};
 use crate::linux::LinuxKernel;
 use crate::netlink::fdb;
-use crate::netlink::link::{self, Traffic};
+use crate::netlink::link::{self, LinkState, Traffic};
 use crate::nft;
 
 impl LinuxKernel {
@@ -42,5 +45,27 @@ impl LinuxKernel {
     /// The forwarding entries of a tunnel link; none if there is no such link.
     pub fn list_fdb(&mut self, place: Place, link: &LinkName) -> Result<Vec<Fdb>, Failure> {
         self.ask(place, "listing fdb entries", |at| Ok(fdb::list(&at.route, link)?))
+    }
+
+    /// Whether a link can carry frames; `None` if there is no such link.
+    pub fn link_state(
+        &mut self,
+        place: Place,
+        link: &LinkName,
+    ) -> Result<Option<LinkState>, Failure> {
+        self.ask(place, "reading the state of a link", |at| Ok(link::state(&at.route, link)?))
+    }
+
+    /// What became of packets for which connection tracking had no place.
+    pub fn conntrack_statistics(&mut self, place: Place) -> Result<Statistics, Failure> {
+        self.ask(place, "reading conntrack statistics", |at| {
+            Ok(conntrack::statistics(at.conntrack()?)?)
+        })
+    }
+
+    /// How many flows each connection mark has. What comes and goes during the reading may be
+    /// counted or not.
+    pub fn flows_by_mark(&mut self, place: Place) -> Result<BTreeMap<u32, u64>, Failure> {
+        self.ask(place, "listing flows", |at| Ok(conntrack::flows_by_mark(at.conntrack()?)?))
     }
 }

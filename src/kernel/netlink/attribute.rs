@@ -38,6 +38,10 @@ impl<'a> Attributes<'a> {
         Some(u32::from_ne_bytes(self.bytes(kind)?.try_into().ok()?))
     }
 
+    pub(crate) fn u32_be(self, kind: u16) -> Option<u32> {
+        Some(u32::from_be_bytes(self.bytes(kind)?.try_into().ok()?))
+    }
+
     pub(crate) fn i32(self, kind: u16) -> Option<i32> {
         Some(i32::from_ne_bytes(self.bytes(kind)?.try_into().ok()?))
     }

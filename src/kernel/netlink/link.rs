@@ -28,6 +28,8 @@ pub(crate) struct Found {
     pub(crate) mac: Option<MacAddr>,
     pub(crate) mtu: u32,
     pub(crate) up: bool,
+    /// Frames can leave; a link that does not say so can.
+    pub(crate) carrier: bool,
     /// The link below, or the other end, if there is one.
     pub(crate) below: Option<u32>,
     /// This namespace's number of the namespace in which that is, where it is another.
@@ -50,6 +52,7 @@ impl Found {
             mac: attributes.mac(libc::IFLA_ADDRESS),
             mtu: attributes.u32(libc::IFLA_MTU)?,
             up: u32_at(payload, 8)? & libc::IFF_UP.cast_unsigned() != 0,
+            carrier: attributes.u8(libc::IFLA_CARRIER) != Some(0),
             below: attributes.u32(libc::IFLA_LINK),
             below_namespace: attributes.i32(libc::IFLA_LINK_NETNSID),
             addr_gen_mode: inet6.u8(IFLA_INET6_ADDR_GEN_MODE),
@@ -179,6 +182,27 @@ pub(crate) fn traffic(socket: &Socket, name: &LinkName) -> Result<Option<Traffic
         })
     };
     read().map(Some).ok_or(Error::Malformed { what: "counters of the link" })
+}
+
+/// Whether a link can carry frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Administratively down.
+    Down,
+    /// Up, but nothing is at its other end.
+    NoCarrier,
+    /// It can.
+    Up,
+}
+
+/// The state of a link; `None` if there is no such link.
+pub(crate) fn state(socket: &Socket, name: &LinkName) -> Result<Option<LinkState>, Error> {
+    let state = |link: Found| match (link.up, link.carrier) {
+        (false, _) => LinkState::Down,
+        (true, false) => LinkState::NoCarrier,
+        (true, true) => LinkState::Up,
+    };
+    Ok(find(socket, name)?.map(state))
 }
 
 /// Makes what is changeable of a link what it should be, without automatic addresses, and up. The

@@ -3,7 +3,7 @@
 //! (`attribute.rs`), so that what newer kernels add can neither fail nor hide an object.
 
 pub(crate) mod address;
-mod attribute;
+pub(crate) mod attribute;
 pub(crate) mod fdb;
 pub(crate) mod link;
 pub(crate) mod macvlan;

@@ -1,5 +1,6 @@
-//! One route netlink socket: send a request, read its answer. The kernel does the work inside
-//! `sendmsg`, so answers are there when it returns; nothing is gained by not waiting for them.
+//! One netlink socket, for routes or for connection tracking: send a request, read its answer. The
+//! kernel does the work inside `sendmsg`, so answers are there when it returns; nothing is gained by
+//! not waiting for them.
 
 use std::cell::Cell;
 use std::io;
@@ -9,7 +10,10 @@ use netlink_packet_core::{
     NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NetlinkBuffer,
     NetlinkHeader,
 };
-use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{
+    SocketAddr,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -32,9 +36,19 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn open() -> Result<Self, Error> {
+    /// For links, addresses, routes, rules and neighbours.
+    pub(crate) fn route() -> Result<Self, Error> {
+        Self::open(NETLINK_ROUTE)
+    }
+
+    /// For connection tracking.
+    pub(crate) fn netfilter() -> Result<Self, Error> {
+        Self::open(NETLINK_NETFILTER)
+    }
+
+    fn open(protocol: isize) -> Result<Self, Error> {
         let failed = |source| Error::Socket { step: "opening", source };
-        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(failed)?;
+        let mut socket = netlink_sys::Socket::new(protocol).map_err(failed)?;
         socket.bind_auto().map_err(failed)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
         socket.set_ext_ack(true).map_err(failed)?;
@@ -57,13 +71,15 @@ impl Socket {
         message: &impl Emitable,
     ) -> Result<(), Error> {
         self.send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, message)?;
-        self.answer().map(|_| ())
+        self.answer(|_| ()).map(|_| ())
     }
 
     /// Asks for one object; its message without the header of netlink.
     pub(crate) fn get(&self, kind: u16, message: &impl Emitable) -> Result<Vec<u8>, Error> {
         self.send(kind, NLM_F_REQUEST, message)?;
-        self.answer()?.messages.pop().ok_or(Error::Malformed { what: "object" })
+        let mut object = None;
+        self.answer(|payload| object = Some(payload.to_vec()))?;
+        object.ok_or(Error::Malformed { what: "object" })
     }
 
     /// Reads a list, again when it changed meanwhile. `parse` chooses and decodes.
@@ -73,11 +89,24 @@ impl Socket {
         message: &impl Emitable,
         parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
+        // Decoded afterwards: the shorter the reading, the less can change meanwhile.
+        let found = self.fold(kind, message, |all: &mut Vec<_>, one| all.push(one.to_vec()))?;
+        Ok(found.iter().filter_map(|found| parse(found)).collect())
+    }
+
+    /// Reads a list without keeping it, however long it is: `add` sums up, from an empty sum again
+    /// when the list changed meanwhile.
+    pub(crate) fn fold<T: Default>(
+        &self,
+        kind: u16,
+        message: &impl Emitable,
+        add: impl Fn(&mut T, &[u8]),
+    ) -> Result<T, Error> {
         for _ in 0..ATTEMPTS {
+            let mut sum = T::default();
             self.send(kind, NLM_F_REQUEST | NLM_F_DUMP, message)?;
-            let answer = self.answer()?;
-            if !answer.interrupted {
-                return Ok(answer.messages.iter().filter_map(|found| parse(found)).collect());
+            if self.answer(|found| add(&mut sum, found))? == Reading::Whole {
+                return Ok(sum);
             }
         }
         Err(Error::Interrupted { attempts: ATTEMPTS })
@@ -98,16 +127,21 @@ impl Socket {
         self.socket.send(&buffer, 0).map(|_| ()).map_err(failed)
     }
 
-    /// Reads until the answer to the last request is complete.
-    fn answer(&self) -> Result<Answer, Error> {
-        let mut answer = Answer { messages: vec![], interrupted: false };
+    /// Reads until the answer to the last request is complete, and hands out its messages.
+    fn answer(&self, mut take: impl FnMut(&[u8])) -> Result<Reading, Error> {
+        let mut reading = Reading::Whole;
         loop {
             let datagram = self.receive()?;
             let mut rest = datagram.as_slice();
             while let Ok(message) = NetlinkBuffer::new_checked(rest) {
                 // Answers to an earlier request that ran out of patience.
-                if message.sequence_number() == self.sequence.get() && answer.take(&message)? {
-                    return Ok(answer);
+                if message.sequence_number() == self.sequence.get() {
+                    if message.flags() & NLM_F_DUMP_INTR != 0 {
+                        reading = Reading::Interrupted;
+                    }
+                    if take_message(&message, &mut take)? == Next::Nothing {
+                        return Ok(reading);
+                    }
                 }
                 let length = (message.length() as usize).next_multiple_of(4);
                 rest = rest.get(length..).unwrap_or_default();
@@ -128,26 +162,36 @@ impl Socket {
     }
 }
 
-struct Answer {
-    messages: Vec<Vec<u8>>,
-    interrupted: bool,
+/// Whether a list is what it was at one moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Whole,
+    /// It changed while it was read.
+    Interrupted,
 }
 
-impl Answer {
-    /// Takes one message; true: it was the last.
-    fn take(&mut self, message: &NetlinkBuffer<&[u8]>) -> Result<bool, Error> {
-        self.interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
-        let payload = message.payload();
-        match message.message_type() {
-            NLMSG_NOOP => Ok(false),
-            NLMSG_ERROR | NLMSG_DONE => match u32_at(payload, 0).unwrap_or(0).cast_signed() {
-                0.. => Ok(true),
-                code => Err(refusal(code, message.flags(), payload)),
-            },
-            _ => {
-                self.messages.push(payload.to_vec());
-                Ok(message.flags() & NLM_F_MULTIPART == 0)
-            }
+/// What follows a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Messages,
+    Nothing,
+}
+
+fn take_message(
+    message: &NetlinkBuffer<&[u8]>,
+    take: &mut impl FnMut(&[u8]),
+) -> Result<Next, Error> {
+    let payload = message.payload();
+    match message.message_type() {
+        NLMSG_NOOP => Ok(Next::Messages),
+        NLMSG_ERROR | NLMSG_DONE => match u32_at(payload, 0).unwrap_or(0).cast_signed() {
+            0.. => Ok(Next::Nothing),
+            code => Err(refusal(code, message.flags(), payload)),
+        },
+        _ => {
+            take(payload);
+            let more = message.flags() & NLM_F_MULTIPART != 0;
+            Ok(if more { Next::Messages } else { Next::Nothing })
         }
     }
 }

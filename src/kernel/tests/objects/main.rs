@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod addresses;
 #[cfg(test)]
+mod conntrack;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod macvlans;
