@@ -7,6 +7,7 @@ pub mod decision;
 pub mod desired;
 pub mod kernel;
 pub mod nft;
+mod nft_set;
 mod nft_text;
 pub mod object;
 pub mod obsolete;
