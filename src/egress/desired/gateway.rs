@@ -1,11 +1,12 @@
 //! The gateway side of a node: the uplink with its egress addresses, the routes back to pods, and
-//! the nft tables of `gateway_nft`. It keeps nothing per pod.
+//! the nft tables of `gateway_frames` and `gateway_packets`. It keeps nothing per pod.
 
 use std::net::IpAddr;
 
 use egret_types::{DualStack, Family, Identity, LinkName, NodeId, Prefix, ours};
 
-use super::gateway_nft::{inet, netdev};
+use super::gateway_frames::netdev;
+use super::gateway_packets::inet;
 use super::tunnel::{NodeFacts, tunnel_name};
 use crate::object::{
     Address, Announce, Fdb, Macvlan, Neighbour, Object, Place, Placed, Route, RouteAction, Sysctl,

@@ -3,7 +3,8 @@
 
 mod attachment;
 mod gateway;
-mod gateway_nft;
+mod gateway_frames;
+mod gateway_packets;
 mod guard;
 mod removal;
 mod steering;
