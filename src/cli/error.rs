@@ -51,6 +51,10 @@ pub(crate) enum CliError {
         "uplink interface {interface} has no {family} network and no {family} default route, which the pools need: set uplink.addresses and uplink.nextHops"
     )]
     NoWayOut { interface: LinkName, family: Family },
+    #[error(
+        "this kernel tracks no connections (no net.netfilter.nf_conntrack_max): run modprobe nf_conntrack"
+    )]
+    NoConnectionTracking,
     #[error("there is no gateway to serve")]
     Nothing,
     #[error("gateway {0} serves no pool")]

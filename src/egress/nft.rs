@@ -8,7 +8,7 @@ use egret_types::{Family, IfIndex, LinkName, MacAddr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use crate::nft_set::{Content, DataType, Datum, Element, Entry, Set, Value, ValueType};
+pub use crate::nft_set::{Content, Count, DataType, Datum, Element, Entry, Set, Value, ValueType};
 
 /// The family of an nft table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +220,10 @@ pub enum Expr {
     ForwardMap(Vec<Field>, String),
     /// `snat ip to part . part map @map`; without an element the rule ends.
     SnatMap(Family, Vec<Field>, String),
+    /// `add @set { ct mark . ct id & mask ct count over limit }`: counts the flow under its mark and
+    /// some bits of its number, which the kernel makes by a keyed hash; the rule goes on only
+    /// where more than so many flows live there, and ends otherwise. For the first packet of a flow.
+    FlowsOver(FlowLimit),
     /// `notrack`
     NoTrack,
     /// `counter`
@@ -232,6 +236,18 @@ pub enum Expr {
     Return,
     /// `jump chain`
     Jump(String),
+}
+
+/// How many flows one connection mark may have, counted in buckets: a list of all its flows would
+/// be walked for each new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowLimit {
+    /// The dynamic set that counts, with the keys mark and bucket.
+    pub set: String,
+    /// The bits of a flow's number that tell its bucket.
+    pub mask: u32,
+    /// Flows in one bucket.
+    pub limit: u32,
 }
 
 /// Where the source MAC of a return frame comes from.

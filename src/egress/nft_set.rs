@@ -19,6 +19,8 @@ pub struct Set {
     pub value: ValueType,
     /// Who fills it.
     pub content: Content,
+    /// Whether its elements count.
+    pub count: Count,
     /// What becomes of it when its owner goes.
     pub removal: Removal,
 }
@@ -33,6 +35,19 @@ pub enum Content {
     Exact(Vec<Entry>),
     /// Its owner alone: exactly these ranges of addresses, sorted and disjoint. An interval set.
     Ranges(Vec<(IpAddr, IpAddr)>),
+    /// Packets, by a statement in a rule: at most this many elements at a time. They go with what
+    /// they are about, and are nobody's to compare.
+    Dynamic(u32),
+}
+
+/// Whether the elements of a set count the packets that find them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Count {
+    /// No counters.
+    Nothing,
+    /// Each has a counter of packets and bytes (kernel 5.7).
+    Packets,
 }
 
 /// Type of one part of a key, or of a map's value.

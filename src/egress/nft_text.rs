@@ -6,7 +6,8 @@ use std::fmt;
 use egret_types::Family;
 
 use crate::nft::{
-    Constant, DataType, Datum, Entry, Expr, Field, Op, ReturnSource, TableFamily, Target, Value,
+    Constant, DataType, Datum, Entry, Expr, Field, FlowLimit, Op, ReturnSource, TableFamily,
+    Target, Value,
 };
 
 fn joined<T: fmt::Display>(parts: &[T]) -> String {
@@ -148,6 +149,9 @@ impl fmt::Display for Expr {
             }
             Expr::SnatMap(Family::V6, key, map) => {
                 write!(f, "snat ip6 to {} map @{map}", joined(key))
+            }
+            Expr::FlowsOver(FlowLimit { set, mask, limit }) => {
+                write!(f, "add @{set} {{ ct mark . ct id & {mask:#x} ct count over {limit} }}")
             }
             Expr::NoTrack => f.write_str("notrack"),
             Expr::Counter => f.write_str("counter"),

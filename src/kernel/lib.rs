@@ -24,4 +24,4 @@ pub use error::Error;
 pub use linux::{LinuxKernel, Places};
 pub use netlink::link::{LinkState, Traffic};
 pub use netns::Netns;
-pub use nft::Counter;
+pub use nft::{Counter, ElementCounter};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use egret_egress::kernel::Failure;
-use egret_egress::nft::TableFamily;
+use egret_egress::nft::{DataType, TableFamily};
 use egret_egress::object::{Fdb, Place};
 use egret_types::LinkName;
 
@@ -23,6 +23,20 @@ impl LinuxKernel {
         table: &str,
     ) -> Result<Vec<nft::Counter>, Failure> {
         self.ask(place, "reading counters", |at| Ok(at.nft()??.counters(family, table)?))
+    }
+
+    /// Packets and bytes of the elements of a set whose keys are of these types; empty if there is
+    /// no such set.
+    pub fn element_counters(
+        &mut self,
+        place: Place,
+        table: (TableFamily, &str),
+        set: &str,
+        kinds: &[DataType],
+    ) -> Result<Vec<nft::ElementCounter>, Failure> {
+        self.ask(place, "reading counters of a set", |at| {
+            Ok(at.nft()??.element_counters(table, set, kinds)?)
+        })
     }
 
     /// Whether there is an nft table of this name.

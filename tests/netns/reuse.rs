@@ -248,9 +248,9 @@ fn an_address_that_passes_to_another_tenant_never_leaves_as_the_old_one(
 
     // With the old flow's ports: dropped by the gateway, of each protocol, and counted.
     let wire = lab.external().capture("eth0", "ip or ip6");
-    let refused = dropped(&g1, "inet egret tunnel");
+    let refused = dropped(&g1, "inet egret foreign-flow");
     assert_eq!(same_ports(&lab, &new), [None, None]);
-    grows("foreign flows", refused, 3, || dropped(&g1, "inet egret tunnel"));
+    grows("foreign flows", refused, 3, || dropped(&g1, "inet egret foreign-flow"));
     let status = lab.node("g1").egretctl("gateway status -o json").json();
     let told = status["counters"]
         .as_array()

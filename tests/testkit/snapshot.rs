@@ -141,6 +141,11 @@ impl Snapshot {
                 within.pop();
                 continue;
             }
+            // What live flows have put into a set is no more of a trace than the flows are.
+            let counts_flows = within.last().is_some_and(|set| set.starts_with("set share-"));
+            if counts_flows && line.contains(" ct count over ") {
+                continue;
+            }
             let opened = line.strip_suffix('{').map(str::trim);
             let path = within.join(" ");
             self.lines.insert(format!("[{place}] nft {path} {}", opened.unwrap_or(line)));

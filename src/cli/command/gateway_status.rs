@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use egret_egress::apply;
-use egret_egress::desired::uplink_name;
+use egret_egress::desired::{counted, uplink_name};
 use egret_egress::kernel::{Failure, Kernel, Link};
 use egret_egress::nft::TableFamily;
 use egret_egress::object::{Object, Place, Placed};
@@ -85,21 +85,25 @@ const FRAMES: (Place, TableFamily, &str) = (Place::Egret, TableFamily::Netdev, o
 const PACKETS: (Place, TableFamily, &str) = (Place::Egret, TableFamily::Inet, ours::NFT_TABLE);
 const ALL: Rules = Rules::From(0);
 
-const MEANINGS: [Meaning; 14] = [
+const MEANINGS: [Meaning; 18] = [
     meaning(GUARD, "input", Rules::Before(ACCEPTING), "tunnel: accepted"),
     meaning(GUARD, "input", Rules::From(ACCEPTING), "dropped: tunnel, sent by nobody known"),
     meaning(GUARD, "forward", ALL, "dropped: tunnel, sent by a pod"),
     meaning(GUARD, "output", ALL, "dropped: tunnel, sent by a process of this node"),
     meaning(FRAMES, "egret0", ALL, "dropped: frame addressed to nobody"),
     meaning(FRAMES, "gateway", ALL, "dropped: frame of an unknown node"),
+    meaning(FRAMES, "frame", ALL, "dropped: frame without an IP packet"),
     meaning(FRAMES, "node-", ALL, "dropped: pod address that is not the node's"),
     meaning(FRAMES, "out", ALL, "dropped: frame to an unknown place"),
     meaning(FRAMES, "back", ALL, "dropped: answer that belongs to no node"),
-    meaning(PACKETS, "tunnel", ALL, "dropped: identity unknown, or not that of the flow"),
+    meaning(PACKETS, counted::UNKNOWN, ALL, "dropped: identity unknown"),
+    meaning(PACKETS, counted::FOREIGN_FLOW, ALL, "dropped: identity is not that of the flow"),
+    meaning(PACKETS, counted::OVER_SHARE, ALL, "dropped: new flow over the identity's share"),
+    meaning(PACKETS, counted::INVALID, ALL, "dropped: belongs to no flow"),
     meaning(PACKETS, "input", ALL, "dropped: to an egress IP, of no known flow"),
     meaning(PACKETS, "forward", ALL, "dropped: not to be forwarded"),
     meaning(PACKETS, "post", ALL, "dropped: no egress IP for the flow"),
-    meaning(PACKETS, "fence", ALL, "dropped: source is not the flow's egress IP"),
+    meaning(PACKETS, "leaving", ALL, "dropped: source is not the flow's egress IP"),
 ];
 
 /// Prints the state; a difference to what `gateway up` made is a problem.

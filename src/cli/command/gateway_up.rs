@@ -77,7 +77,14 @@ fn facts(
         pods: topology.pod_networks(),
         uplink: uplink(kernel, served, &pairs)?,
         pairs,
+        flows: flows(kernel)?,
     })
+}
+
+/// Entries of the connection tracking table, which is one size for all namespaces.
+fn flows(kernel: &mut dyn Kernel) -> Result<u32, CliError> {
+    let size = kernel.get_sysctl(Place::Root, "net/netfilter/nf_conntrack_max")?;
+    size.and_then(|size| size.parse().ok()).ok_or(CliError::NoConnectionTracking)
 }
 
 /// Every usable pair of every pool of these gateways.

@@ -7,8 +7,8 @@ use egret_types::{Attachment, Family, Identity, IfIndex, LinkName, Mtu, NodeId, 
 use super::{Policy, Removal, base, chain, drop_counted, of_family, steering};
 use crate::decision::Decision;
 use crate::nft::{
-    Chain, Content, DataType, Datum, Element, Entry, Expr, Field, HookPoint, Op, Ruleset, Set,
-    TableFamily, Value, ValueType, fingerprint,
+    Chain, Content, Count, DataType, Datum, Element, Entry, Expr, Field, HookPoint, Op, Ruleset,
+    Set, TableFamily, Value, ValueType, fingerprint,
 };
 use crate::object::{Object, Place, Placed, Sysctl, Veth};
 
@@ -154,6 +154,7 @@ fn decision_chain(
         key: vec![DataType::Address(family)],
         value: ValueType::None,
         content: Content::Ranges(ranges),
+        count: Count::Nothing,
         removal: Removal::Unused,
     };
     (set, chain(&name, rules, Removal::Unused))

@@ -28,6 +28,8 @@ pub struct GatewayFacts {
     pub uplink: UplinkFacts,
     /// The egress pairs that it owns.
     pub pairs: Vec<OwnedPair>,
+    /// Entries of the connection tracking table (`net.netfilter.nf_conntrack_max`).
+    pub flows: u32,
 }
 
 /// A node that sends to a gateway.

@@ -13,26 +13,30 @@
 
 use egret_types::{Family, ours};
 
+use super::counted::NODES;
 use super::gateway::{GatewayFacts, Peer, uplink_name};
 use super::tunnel::{to_an_identity, tunnel_name};
 use super::{Policy, Removal, base, chain, drop_counted, ether_type, exact, mac_is, of_family};
 use crate::nft::{
-    Chain, Constant, Content, DataType, Datum, Entry, Expr, Field, HookPoint, Op, ReturnSource,
-    Rule, Ruleset, Set, TableFamily, Target, Value, ValueType,
+    Chain, Constant, Content, Count, DataType, Datum, Entry, Expr, Field, HookPoint, Op,
+    ReturnSource, Rule, Ruleset, Set, TableFamily, Target, Value, ValueType,
 };
+
+/// A frame of a known node, if its sources are not checked or are right.
+const FRAME: &str = "frame";
 
 /// Frames: who may send them, with which identity, and how they go back.
 pub(super) fn netdev(facts: &GatewayFacts) -> Ruleset {
     let checked: Vec<&Peer> = facts.peers.iter().filter(|p| !p.pod_cidrs.is_empty()).collect();
-    let mut sets = vec![nodes(&facts.peers), checks(&checked)];
-    let mut chains = Vec::new();
+    let [taken4, taken6] = Family::BOTH.map(taken);
+    let mut sets = vec![nodes(&facts.peers)];
+    let mut chains = vec![chain(FRAME, vec![taken4, taken6, drop_counted()], Removal::Delete)];
     for peer in &checked {
         sets.extend(Family::BOTH.map(|family| sources(peer, family)));
         chains.push(source_check(peer));
     }
-    let [taken4, taken6] = Family::BOTH.map(taken);
-    let check = vec![Expr::VerdictMap(vec![Field::EtherSaddr], "checked".into())];
-    chains.push(chain("gateway", vec![check, taken4, taken6, drop_counted()], Removal::Flush));
+    let sender = vec![Expr::VerdictMap(vec![Field::EtherSaddr], NODES.into())];
+    chains.push(chain("gateway", vec![sender, drop_counted()], Removal::Flush));
     chains.push(chain(
         "back",
         vec![back(ReturnSource::Priority), back(ReturnSource::Gateway), drop_counted()],
@@ -65,7 +69,6 @@ pub(super) fn netdev(facts: &GatewayFacts) -> Ruleset {
 fn taken(family: Family) -> Rule {
     vec![
         ether_type(family),
-        Expr::Lookup(vec![Field::EtherSaddr], Op::Is, "nodes".into()),
         Expr::SetField(Target::Mark, Field::EtherDaddrIdentity),
         // The frame is addressed to an identity, no link has that MAC: say it is for this host.
         Expr::SetConstant(Target::PktType, 0),
@@ -89,18 +92,14 @@ fn to_ipv6_multicast() -> Expr {
     Expr::Match(Field::EtherDaddrPrefix, Op::Is, Constant::Bytes(vec![0x33, 0x33]))
 }
 
+/// Who may send, counted for each, and whose inner sources are checked.
 fn nodes(peers: &[Peer]) -> Set {
-    let entry = |peer: &Peer| Entry { key: vec![Datum::Mac(peer.id.mac())], value: Value::None };
-    exact("nodes", vec![DataType::Ether], ValueType::None, peers.iter().map(entry))
-}
-
-/// Nodes whose inner sources are checked.
-fn checks(checked: &[&Peer]) -> Set {
-    let entry = |peer: &&Peer| Entry {
-        key: vec![Datum::Mac(peer.id.mac())],
-        value: Value::Jump(check_name(peer)),
+    let entry = |peer: &Peer| {
+        let checked = !peer.pod_cidrs.is_empty();
+        let chain = if checked { check_name(peer) } else { FRAME.to_owned() };
+        Entry { key: vec![Datum::Mac(peer.id.mac())], value: Value::Jump(chain) }
     };
-    exact("checked", vec![DataType::Ether], ValueType::Verdict, checked.iter().map(entry))
+    exact(NODES, vec![DataType::Ether], ValueType::Verdict, peers.iter().map(entry)).counted()
 }
 
 fn check_name(peer: &Peer) -> String {
@@ -125,6 +124,7 @@ fn sources(peer: &Peer, family: Family) -> Set {
         key: vec![DataType::Address(family)],
         value: ValueType::None,
         content: Content::Ranges(addresses),
+        count: Count::Nothing,
         removal: Removal::Delete,
     }
 }
@@ -133,7 +133,7 @@ fn source_check(peer: &Peer) -> Chain {
     let known = |family| {
         let set = of_family(&format!("{}-", check_name(peer)), family);
         let source = Expr::Lookup(vec![Field::Saddr(family)], Op::Is, set);
-        vec![ether_type(family), source, Expr::Return]
+        vec![ether_type(family), source, Expr::Jump(FRAME.into())]
     };
     let [known4, known6] = Family::BOTH.map(known);
     chain(&check_name(peer), vec![known4, known6, drop_counted()], Removal::Delete)

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 
 use egret_types::{Family, LinkName, ours};
 
+use super::counted::{FOREIGN_FLOW, INVALID, OVER, OVER_SHARE, PAIR, RECEIVED, UNKNOWN};
 use super::gateway::{GatewayFacts, OwnedPair, uplink_name};
+use super::share::Share;
 use super::tunnel::tunnel_name;
 use super::{Policy, Removal, base, chain, drop_counted, exact, link_is, nfproto, of_family};
 use crate::nft::{
-    Constant, DataType, Datum, Entry, Expr, Field, HookPoint, Op, Rule, Ruleset, Set, TableFamily,
-    Target, Value, ValueType,
+    Chain, Constant, DataType, Datum, Entry, Expr, Field, HookPoint, Op, Rule, Ruleset, Set,
+    TableFamily, Target, Value, ValueType,
 };
 
 /// Before defragmentation (-400), whose queues are keyed by the zone: later, fragments of two nodes
@@ -21,7 +23,7 @@ const SOURCE_NAT: i32 = 100;
 /// Behind source NAT: it sees what really leaves.
 const FENCE: i32 = 110;
 /// Bits of `ct state`.
-const INVALID: u32 = 1;
+const CT_INVALID: u32 = 1;
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const ICMP: u32 = 1;
 const ICMPV6: u32 = 58;
@@ -37,8 +39,23 @@ pub(super) fn inet(facts: &GatewayFacts) -> Ruleset {
         Expr::SetField(Target::CtOriginalZone, Field::EtherSaddrNode),
     ];
     let remember = vec![link_is(Field::IifName, &tunnel), Expr::Jump("tunnel".into())];
+    let fence = vec![
+        link_is(Field::IifName, &tunnel),
+        link_is(Field::OifName, &uplink),
+        Expr::Jump("leaving".into()),
+    ];
+    let share = Share::of(facts.flows);
+    let mut sets: Vec<Set> =
+        Family::BOTH.into_iter().flat_map(|family| pair_sets(family, &facts.pairs)).collect();
+    sets.extend([RECEIVED, OVER].map(|name| identities(name, &facts.pairs)));
+    sets.push(share.set());
     let chains = vec![
+        refusal(UNKNOWN),
+        refusal(FOREIGN_FLOW),
+        refusal(INVALID),
+        over_share(),
         filter("zone", HookPoint::Prerouting, BEFORE_DEFRAGMENTATION, Policy::Accept, vec![zone]),
+        chain("new", first_packet(share), Removal::Delete),
         chain("tunnel", flow(), Removal::Delete),
         filter("remember", HookPoint::Prerouting, MANGLE, Policy::Accept, vec![remember]),
         filter("input", HookPoint::Input, 0, Policy::Drop, input(&uplink)),
@@ -50,25 +67,48 @@ pub(super) fn inet(facts: &GatewayFacts) -> Ruleset {
             Policy::Accept,
             translate(&tunnel, &uplink),
         ),
-        filter("fence", HookPoint::Postrouting, FENCE, Policy::Accept, fence(&tunnel, &uplink)),
+        chain("leaving", owned_source(), Removal::Delete),
+        filter("fence", HookPoint::Postrouting, FENCE, Policy::Accept, vec![fence]),
     ];
     Ruleset {
         family: TableFamily::Inet,
         table: ours::NFT_TABLE.into(),
-        sets: Family::BOTH.into_iter().flat_map(|family| pair_sets(family, &facts.pairs)).collect(),
+        sets,
         chains,
         elements: vec![],
     }
 }
 
+/// A chain whose name is the reason for which what comes to it is dropped.
+fn refusal(reason: &str) -> Chain {
+    chain(reason, vec![drop_counted()], Removal::Delete)
+}
+
+/// Its flows are too many: counted for the identity, and all together.
+fn over_share() -> Chain {
+    let count = vec![Expr::Lookup(vec![Field::Mark], Op::Is, OVER.into())];
+    chain(OVER_SHARE, vec![count, drop_counted()], Removal::Delete)
+}
+
+/// The first packet of a flow gives it its identity, if this gateway serves it in this family, and
+/// if the identity has not filled its share of the table.
+fn first_packet(share: Share) -> Vec<Rule> {
+    let unknown = |family| {
+        let key = vec![Field::Mark, Field::Mark];
+        let lookup = Expr::Lookup(key, Op::IsNot, of_family("snat", family));
+        vec![nfproto(family), lookup, Expr::Jump(UNKNOWN.into())]
+    };
+    let [unknown4, unknown6] = Family::BOTH.map(unknown);
+    let remember = Expr::SetField(Target::CtMark, Field::Mark);
+    let count = Expr::FlowsOver(share.limit());
+    vec![unknown4, unknown6, vec![remember, count, Expr::Jump(OVER_SHARE.into())]]
+}
+
 /// A flow has the identity of its first packet for ever. One lookup with the packet's identity and
-/// its flow's answers three questions: is the identity known, is the flow its own (a reused pod
-/// address could meet another tenant's flow), is there a conntrack entry at all.
+/// its flow's tells whether the flow is its own: a reused pod address could meet another tenant's.
 fn flow() -> Vec<Rule> {
-    let first = vec![
-        Expr::Match(Field::CtMark, Op::Is, Constant::Number(0)),
-        Expr::SetField(Target::CtMark, Field::Mark),
-    ];
+    let first =
+        vec![Expr::Match(Field::CtMark, Op::Is, Constant::Number(0)), Expr::Jump("new".into())];
     let own = |family| {
         let key = vec![Field::Mark, Field::CtMark];
         vec![
@@ -80,7 +120,9 @@ fn flow() -> Vec<Rule> {
         ]
     };
     let [own4, own6] = Family::BOTH.map(own);
-    vec![first, own4, own6, drop_counted()]
+    // What conntrack makes nothing of (a wrong checksum) has no flow, and finds nothing above.
+    let invalid = vec![Expr::AnyBit(Field::CtState, CT_INVALID), Expr::Jump(INVALID.into())];
+    vec![first, own4, own6, invalid, vec![Expr::Jump(FOREIGN_FLOW.into())]]
 }
 
 /// To an egress address itself: ICMP, which includes neighbour discovery, and answers. A packet of
@@ -102,19 +144,19 @@ fn input(uplink: &LinkName) -> Vec<Rule> {
 
 fn forward(tunnel: &LinkName, uplink: &LinkName) -> Vec<Rule> {
     let between = |from, to| [link_is(Field::IifName, from), link_is(Field::OifName, to)];
-    let invalid = vec![Expr::AnyBit(Field::CtState, INVALID), Expr::Counter, Expr::Drop];
     let out = between(tunnel, uplink).into_iter().chain([Expr::Accept]).collect();
     let answer = between(uplink, tunnel)
         .into_iter()
         .chain([
             Expr::AnyBit(Field::CtState, ESTABLISHED_OR_RELATED),
+            Expr::Lookup(vec![Field::CtMark], Op::Is, RECEIVED.into()),
             Expr::SetField(Target::Mark, Field::CtOriginalZone),
             // ip_forward has set the priority from the TOS field before this hook.
             Expr::SetField(Target::Priority, Field::CtMark),
             Expr::Accept,
         ])
         .collect();
-    vec![invalid, out, answer, drop_counted()]
+    vec![out, answer, drop_counted()]
 }
 
 /// What no map names is dropped, never masqueraded.
@@ -125,26 +167,29 @@ fn translate(tunnel: &LinkName, uplink: &LinkName) -> Vec<Rule> {
         vec![link_is(Field::OifName, uplink), nfproto(family), Expr::SnatMap(family, key, map)]
     };
     let [snat4, snat6] = Family::BOTH.map(snat);
-    vec![snat4, snat6, leaving(tunnel, uplink, drop_counted())]
+    let mut rest = vec![link_is(Field::IifName, tunnel), link_is(Field::OifName, uplink)];
+    rest.extend(drop_counted());
+    vec![snat4, snat6, rest]
 }
 
-/// The last look: the pair (identity, source) must be one that this gateway owns.
-fn fence(tunnel: &LinkName, uplink: &LinkName) -> Vec<Rule> {
+/// The last look: the pair (identity, source) must be one that this gateway owns. Counted for each.
+fn owned_source() -> Vec<Rule> {
     let owned = |family| {
         let key = vec![Field::CtMark, Field::Saddr(family)];
-        let mut rule =
-            vec![nfproto(family), Expr::Lookup(key, Op::IsNot, of_family("pair", family))];
-        rule.extend(drop_counted());
-        leaving(tunnel, uplink, rule)
+        let lookup = Expr::Lookup(key, Op::Is, of_family(PAIR, family));
+        vec![nfproto(family), lookup, Expr::Accept]
     };
-    Family::BOTH.map(owned).to_vec()
+    let [owned4, owned6] = Family::BOTH.map(owned);
+    vec![owned4, owned6, drop_counted()]
 }
 
-/// A rule for what goes from the tunnel to the outside.
-fn leaving(tunnel: &LinkName, uplink: &LinkName, rest: Rule) -> Rule {
-    let mut rule = vec![link_is(Field::IifName, tunnel), link_is(Field::OifName, uplink)];
-    rule.extend(rest);
-    rule
+/// A set of all identities that counts for each.
+fn identities(name: &str, pairs: &[OwnedPair]) -> Set {
+    let entry = |owned: &OwnedPair| {
+        let key = vec![Datum::Mark(owned.identity.number())];
+        Entry { key, value: Value::None }
+    };
+    exact(name, vec![DataType::Mark], ValueType::None, pairs.iter().map(entry)).counted()
 }
 
 /// SNAT map and fence set of one family.
@@ -165,6 +210,7 @@ fn pair_sets(family: Family, pairs: &[OwnedPair]) -> [Set; 2] {
     let marks = vec![DataType::Mark, DataType::Mark];
     [
         exact(&of_family("snat", family), marks, ValueType::Data(address), source),
-        exact(&of_family("pair", family), vec![DataType::Mark, address], ValueType::None, pair),
+        exact(&of_family(PAIR, family), vec![DataType::Mark, address], ValueType::None, pair)
+            .counted(),
     ]
 }

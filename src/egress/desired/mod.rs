@@ -2,11 +2,13 @@
 //! the worker side, the steering of one pod, the gateway side.
 
 mod attachment;
+pub mod counted;
 mod gateway;
 mod gateway_frames;
 mod gateway_packets;
 mod guard;
 mod removal;
+mod share;
 mod steering;
 mod tunnel;
 mod worker;
@@ -22,8 +24,8 @@ pub use tunnel::{
 pub use worker::worker;
 
 use crate::nft::{
-    Chain, Constant, Content, DataType, Entry, Expr, Field, Hook, HookPoint, Op, Policy, Removal,
-    Rule, Set, ValueType,
+    Chain, Constant, Content, Count, DataType, Entry, Expr, Field, Hook, HookPoint, Op, Policy,
+    Removal, Rule, Set, ValueType,
 };
 use egret_types::{Family, LinkName, MacAddr};
 
@@ -77,7 +79,7 @@ impl Chain {
 
 fn shared_set(name: &str, key: &[DataType], value: ValueType) -> Set {
     let (content, removal) = (Content::Shared, Removal::Delete);
-    Set { name: name.into(), key: key.to_vec(), value, content, removal }
+    Set { name: name.into(), key: key.to_vec(), value, content, count: Count::Nothing, removal }
 }
 
 /// The name of a set or chain that exists once for each family: `tx4`, `tx6`.
@@ -103,6 +105,13 @@ fn exact(
         key,
         value,
         content: Content::Exact(entries),
+        count: Count::Nothing,
         removal: Removal::Delete,
+    }
+}
+
+impl Set {
+    fn counted(self) -> Self {
+        Set { count: Count::Packets, ..self }
     }
 }

@@ -43,6 +43,7 @@ pub fn gateway_by_name() -> Vec<Placed> {
             next_hops: vec![],
         },
         pairs: vec![],
+        flows: 0,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use netlink_packet_core::{DefaultNla, Emitable};
 
-use super::attribute::{attribute, attributes, be32, be64, text};
+use super::attribute::{attribute, attributes, be64, text};
 use super::expression::Expression;
 use super::found::{LIST_ELEMENT, jump_target};
 
@@ -116,18 +116,19 @@ impl Rule {
 
     /// Packets and bytes of its counter.
     pub(super) fn counter(&self) -> Option<(u64, u64)> {
-        const BYTES: u16 = 1;
-        const PACKETS: u16 = 2;
-        let counter = self.expressions.iter().find(|bytecode| bytecode.name == "counter")?;
-        let number = |number: u16| {
-            let value = counter.attributes.iter().find(|(kind, _)| *kind == number);
-            value.map_or(0, |(_, value)| be64(value))
-        };
-        Some((number(PACKETS), number(BYTES)))
+        self.expressions.iter().find_map(Bytecode::counter)
     }
 }
 
 impl Bytecode {
+    /// Packets and bytes, if it is a counter.
+    pub(super) fn counter(&self) -> Option<(u64, u64)> {
+        const BYTES: u16 = 1;
+        const PACKETS: u16 = 2;
+        let number = |kind| self.value(kind).map_or(0, be64);
+        (self.name == "counter").then(|| (number(PACKETS), number(BYTES)))
+    }
+
     /// All that is wanted, and nothing besides but what the kernel adds on its own.
     fn has(&self, wanted: &Bytecode) -> bool {
         self.name == wanted.name
@@ -138,12 +139,13 @@ impl Bytecode {
     }
 
     fn is_added_by_kernel(&self, kind: u16) -> bool {
-        let is_zero = || self.value(kind).is_some_and(|value| be32(value) == 0);
+        let is_zero = || self.value(kind).is_some_and(|value| value.iter().all(|byte| *byte == 0));
         match (self.name.as_str(), kind) {
             // The end of the address range (the same register) and flags that follow from it.
             ("nat", 4 | 7) | ("counter", _) => true,
             // Checksum type, offset and flags: none. The operation: mask and xor. Flags: none.
-            ("payload", 6..=8) | ("bitwise", 6) | ("lookup", 5) => is_zero(),
+            // Timeout and flags: none.
+            ("payload", 6..=8) | ("bitwise", 6) | ("lookup", 5) | ("dynset", 6 | 9) => is_zero(),
             _ => false,
         }
     }

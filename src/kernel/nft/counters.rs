@@ -1,8 +1,10 @@
-//! Reading the counters of a table's rules, for status.
+//! Reading the counters of a table's rules and of the elements of its sets, for status.
 
-use egret_egress::nft::TableFamily;
+use egret_egress::nft::{DataType, Datum, TableFamily};
 
+use super::element;
 use super::error::Error;
+use super::found;
 use super::snapshot::Scope;
 use super::socket::Socket;
 
@@ -14,6 +16,17 @@ pub struct Counter {
     /// Its place among the chain's rules, from 0.
     pub rule: usize,
     /// Packets that came to it.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The counter of one element of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElementCounter {
+    /// The parts of the element's key.
+    pub key: Vec<Datum>,
+    /// Packets that found it.
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -37,6 +50,22 @@ impl Socket {
             }
         }
         Ok(counters)
+    }
+
+    /// The counters of the elements of a set whose keys are of these types; none if there is no such
+    /// set.
+    pub(crate) fn element_counters(
+        &mut self,
+        (family, table): (TableFamily, &str),
+        set: &str,
+        kinds: &[DataType],
+    ) -> Result<Vec<ElementCounter>, Error> {
+        let elements = Scope { family, table }.elements(self, set)?;
+        let counter = |element: &found::Element| {
+            let (packets, bytes) = element.counter?;
+            Some(ElementCounter { key: element::parts(&element.pair.key, kinds)?, packets, bytes })
+        };
+        Ok(elements.iter().filter_map(counter).collect())
     }
 
     /// Whether there is a table of this name, whoever made it.

@@ -163,6 +163,17 @@ fn key(parts: &[Datum]) -> Vec<u8> {
     }
 }
 
+/// The parts of a key again, if it is of these types.
+pub(super) fn parts(mut bytes: &[u8], kinds: &[DataType]) -> Option<Vec<Datum>> {
+    let mut key = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        let (part, _) = bytes.split_at_checked(length(*kind) as usize)?;
+        key.push(datum(*kind, part)?);
+        bytes = bytes.get(part.len().next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(key)
+}
+
 impl From<&Entry> for Pair {
     fn from(entry: &Entry) -> Self {
         let value = match &entry.value {
@@ -204,13 +215,7 @@ impl Pair {
     }
 
     fn entry(&self, set: &Set) -> Option<Entry> {
-        let mut rest = self.key.as_slice();
-        let mut key = Vec::with_capacity(set.key.len());
-        for kind in &set.key {
-            let (part, _) = rest.split_at_checked(length(*kind) as usize)?;
-            key.push(datum(*kind, part)?);
-            rest = rest.get(part.len().next_multiple_of(4)..).unwrap_or_default();
-        }
+        let key = parts(&self.key, &set.key)?;
         let value = match (&self.value, set.value) {
             (RawValue::None, _) => Value::None,
             (RawValue::Jump(chain), _) => Value::Jump(chain.clone()),
@@ -265,7 +270,7 @@ pub(super) fn key_attribute(key: &[u8]) -> SetElementAttribute {
 /// What a set that one owner fills holds, as elements to add.
 pub(super) fn content(set: &Set) -> Vec<ElementNla> {
     match &set.content {
-        Content::Shared => Vec::new(),
+        Content::Shared | Content::Dynamic(_) => Vec::new(),
         Content::Exact(entries) => {
             entries.iter().map(|entry| Pair::from(entry).element()).collect()
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use egret_egress::nft::{Content, Element, Removal, Ruleset, Set, ValueType};
+use egret_egress::nft::{Content, Count, Element, Removal, Ruleset, Set, ValueType};
 use netlink_packet_netfilter::nftables::SetFlags;
 
 use super::batch::Batch;
@@ -97,7 +97,7 @@ fn plan_content(
     let at = Scope { family: table.family, table: table.name };
     match (&set.content, present, chain) {
         // A decision's set and chain are named by what they hold, and made together.
-        (Content::Shared, _, _) | (_, Some(_), Some([])) => {}
+        (Content::Shared | Content::Dynamic(_), _, _) | (_, Some(_), Some([])) => {}
         (_, None, _) => table.add_elements(&set.name, element::content(set)),
         (Content::Exact(_), Some(_), _) => {
             let (extra, missing) = exact_difference(socket, at, set)?;
@@ -127,15 +127,27 @@ pub(super) fn shape_difference(set: &Set, present: &found::Set) -> Option<String
             _ => (kind, length),
         }),
     };
-    let interval = matches!(set.content, Content::Ranges(_));
     if shape != found {
-        Some(format!(
+        return Some(format!(
             "its type is {found}, should be {shape}: another configuration of the tunnel (its outer \
              family) or another version made it. That may change only while no pod is attached: \
              remove the pods, run `egretctl gc`, and try again"
-        ))
-    } else if interval != (present.flags & SetFlags::Interval.bits() != 0) {
+        ));
+    }
+    let kind = |flag: SetFlags| present.flags & flag.bits() != 0;
+    let size = match set.content {
+        Content::Dynamic(size) => Some(size),
+        _ => None,
+    };
+    if matches!(set.content, Content::Ranges(_)) != kind(SetFlags::Interval)
+        || matches!(set.content, Content::Dynamic(_)) != kind(SetFlags::Eval)
+    {
         Some(format!("its flags are {:#x}", present.flags))
+    } else if (set.count == Count::Packets) != present.has_expression {
+        let is = if present.has_expression { "count" } else { "do not count" };
+        Some(format!("its elements {is}: another version made it, see `egretctl gateway down`"))
+    } else if size.is_some() && size != present.size {
+        Some(format!("its size is {:?}, should be {size:?}", present.size))
     } else {
         None
     }
@@ -156,7 +168,7 @@ pub(super) fn exact_difference(
         })
         .collect();
     let mut extra = Vec::new();
-    for element in at.elements(socket, set)? {
+    for element in at.elements(socket, &set.name)? {
         if wanted.get(&element.pair.key) == Some(&element.pair.value) {
             wanted.remove(&element.pair.key);
         } else {
@@ -173,7 +185,7 @@ pub(super) fn ranges(
     at: Scope<'_>,
     set: &Set,
 ) -> Result<Vec<(std::net::IpAddr, std::net::IpAddr)>, Error> {
-    let elements = at.elements(socket, set)?;
+    let elements = at.elements(socket, &set.name)?;
     Ok(interval::ranges(
         elements.into_iter().map(|element| (element.pair.key, element.ends_interval)).collect(),
     ))

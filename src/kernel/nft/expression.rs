@@ -1,7 +1,7 @@
 //! Single expressions of `nf_tables` bytecode. A register is named by the offset of its bytes in
 //! the sixteen 32-bit registers, so that a concatenation lies where its parts follow each other.
 
-use netlink_packet_core::DefaultNla;
+use netlink_packet_core::{DefaultNla, Emitable};
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
     Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict, VerdictAttribute,
@@ -33,6 +33,8 @@ pub(super) enum CtKey {
     Mark,
     /// Of the original direction.
     OriginalZone,
+    /// A keyed hash over the entry: another one for each flow.
+    Id,
 }
 
 /// Which way numbers are converted.
@@ -135,6 +137,7 @@ fn ct(key: CtKey, register: DefaultNla) -> Vec<DefaultNla> {
         CtKey::Direction => 1,
         CtKey::Mark => 3,
         CtKey::OriginalZone => 17,
+        CtKey::Id => 23,
     };
     let mut attributes = vec![number(KEY, code), register];
     if key == CtKey::OriginalZone {
@@ -221,6 +224,53 @@ pub(super) fn lookup(set: &str, mode: LookupMode) -> Expression {
         LookupMode::VerdictMap => attributes.push(Lookup::DestinationRegister(Register::Verdict)),
     }
     Expressions::Lookup(attributes).into()
+}
+
+/// Adds what begins in the first register to a dynamic set, unless it is there, and counts the
+/// packet's flow there. The rule goes on when more than `limit` live flows are counted.
+pub(super) fn count_flows_over(set: &str, limit: u32) -> Expression {
+    const SET_NAME: u16 = 1;
+    const OPERATION: (u16, u32) = (3, 0); // NFT_DYNSET_OP_ADD
+    const SREG_KEY: u16 = 4;
+    const EXPRESSION: u16 = 7;
+    const COUNT: u16 = 1;
+    const FLAGS: (u16, u32) = (2, 1); // NFT_CONNLIMIT_F_INV: over
+    let limit = [number(COUNT, limit), number(FLAGS.0, FLAGS.1)];
+    other(
+        "dynset",
+        vec![
+            DefaultNla::new(SET_NAME, terminated(set)),
+            register(SREG_KEY, START),
+            number(OPERATION.0, OPERATION.1),
+            DefaultNla::new(EXPRESSION, nested("connlimit", &limit)),
+        ],
+    )
+}
+
+/// The value of an attribute that holds one expression: its name and its own attributes.
+fn nested(name: &str, attributes: &[DefaultNla]) -> Vec<u8> {
+    const NAME: u16 = 1;
+    const DATA: u16 = 2;
+    let name = DefaultNla::new(NAME, terminated(name));
+    let list = DefaultNla::new(DATA, emitted(attributes));
+    emitted(&[name, list])
+}
+
+/// What the elements of a set count with: the value of the set's attribute for it.
+pub(super) fn element_counter() -> Vec<u8> {
+    nested("counter", &[])
+}
+
+fn terminated(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
+}
+
+fn emitted(attributes: &[DefaultNla]) -> Vec<u8> {
+    let mut bytes = vec![0; attributes.buffer_len()];
+    attributes.emit(&mut bytes);
+    bytes
 }
 
 /// Forwards to the link whose index is in the register. Tables of family netdev only.

@@ -1,10 +1,13 @@
 //! What the kernel answers about tables, chains, sets and elements, read from the bytes.
 
 use super::attribute::{attribute, attributes, be32, be64, text};
+use super::bytecode::Bytecode;
 use super::element::{Pair, RawValue};
 use super::hook::Hook;
 
 pub(super) const LIST_ELEMENT: u16 = 1;
+/// The attribute of a set that says what its elements do.
+pub(super) const SET_EXPRESSION: u16 = 17;
 const USER_DATA_COMMENT: u8 = 0;
 const NFT_JUMP: u32 = (-3_i32).cast_unsigned();
 
@@ -35,6 +38,10 @@ pub(super) struct Set {
     pub(super) key_len: u32,
     /// Type and length of a map's values.
     pub(super) value: Option<(u32, u32)>,
+    /// Its elements have counters, or what other statement there may be.
+    pub(super) has_expression: bool,
+    /// How many elements it may have, if that is limited.
+    pub(super) size: Option<u32>,
 }
 
 /// An element of a set.
@@ -42,6 +49,8 @@ pub(super) struct Set {
 pub(super) struct Element {
     pub(super) pair: Pair,
     pub(super) ends_interval: bool,
+    /// Packets and bytes of its counter.
+    pub(super) counter: Option<(u64, u64)>,
 }
 
 impl From<&[u8]> for Table {
@@ -71,12 +80,16 @@ impl From<&[u8]> for Chain {
 
 impl From<&[u8]> for Set {
     fn from(bytes: &[u8]) -> Self {
+        const DESCRIPTION: u16 = 9;
+        const SIZE: u16 = 1;
         let number = |kind| attribute(bytes, kind).map(be32);
         Self {
             flags: number(3).unwrap_or_default(),
             key_type: number(4).unwrap_or_default(),
             key_len: number(5).unwrap_or_default(),
             value: number(6).map(|kind| (kind, number(7).unwrap_or_default())),
+            has_expression: attribute(bytes, SET_EXPRESSION).is_some(),
+            size: attribute(bytes, DESCRIPTION).and_then(|it| attribute(it, SIZE)).map(be32),
         }
     }
 }
@@ -97,6 +110,7 @@ impl From<&[u8]> for Element {
         const KEY: u16 = 1;
         const DATA: u16 = 2;
         const FLAGS: u16 = 3;
+        const EXPRESSION: u16 = 7;
         const VALUE: u16 = 1;
         const INTERVAL_END: u32 = 1;
         let key = attribute(bytes, KEY).and_then(|key| attribute(key, VALUE));
@@ -110,6 +124,7 @@ impl From<&[u8]> for Element {
         Self {
             pair: Pair { key: key.unwrap_or_default().to_vec(), value },
             ends_interval: attribute(bytes, FLAGS).map_or(0, be32) & INTERVAL_END != 0,
+            counter: attribute(bytes, EXPRESSION).map(Bytecode::from).and_then(|it| it.counter()),
         }
     }
 }

@@ -37,6 +37,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use counters::Counter;
+pub use counters::{Counter, ElementCounter};
 pub(crate) use error::Error;
 pub(crate) use socket::Socket;

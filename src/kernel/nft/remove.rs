@@ -98,7 +98,7 @@ fn plan_verdict_maps(
         if !is_emptied(set) || present.is_none() {
             continue;
         }
-        let elements = at.elements(socket, set)?;
+        let elements = at.elements(socket, &set.name)?;
         if !elements.is_empty() {
             count_jumps(going, elements.iter().map(|element| &element.pair.value));
             at.writer(batch).flush_set(&set.name);

@@ -1,7 +1,7 @@
 //! The expressions of a rule: where each field of [`egret_egress::nft`] lies, in which byte order
 //! it is, and which bytecode each match and statement becomes.
 
-use egret_egress::nft::{Constant, Expr, Field, Op, ReturnSource, Rule, Target};
+use egret_egress::nft::{Constant, Expr, Field, FlowLimit, Op, ReturnSource, Rule, Target};
 use egret_types::Family;
 use egret_types::ours::{GATEWAY_MAC, IDENTITY_MAC_PREFIX, NODE_MAC_PREFIX};
 use netlink_packet_netfilter::NetfilterProtoFamily;
@@ -10,8 +10,9 @@ use netlink_packet_netfilter::nftables::{MetaKey, Operator, Verdict};
 use super::error::Error;
 use super::expression::{
     At, Convert, CtKey, Expression, Header, LookupMode, START, bitwise, byteorder, compare,
-    counter, forward, immediate, jump, load_ct, load_fib_daddr_type, load_fib_reverse_path,
-    load_meta, load_payload, lookup, no_track, snat, store_ct, store_link, store_meta, verdict,
+    count_flows_over, counter, forward, immediate, jump, load_ct, load_fib_daddr_type,
+    load_fib_reverse_path, load_meta, load_payload, lookup, no_track, snat, store_ct, store_link,
+    store_meta, verdict,
 };
 
 /// `IFNAMSIZ`: a name of this many bytes, filled with zeros, is compared whole.
@@ -95,6 +96,7 @@ fn encode_expr(expr: &Expr, out: &mut Vec<Expression>) -> Option<()> {
             look_up(key, map, LookupMode::Map, out)?;
             out.push(snat(protocol(*family), START));
         }
+        Expr::FlowsOver(limit) => count_flows(limit, out),
         Expr::NoTrack => out.push(no_track()),
         Expr::Counter => out.push(counter()),
         Expr::Accept => out.push(verdict(Verdict::Other(NF_ACCEPT))),
@@ -262,6 +264,17 @@ fn protocol(family: Family) -> u8 {
         Family::V4 => NetfilterProtoFamily::IPv4,
         Family::V6 => NetfilterProtoFamily::IPv6,
     })
+}
+
+/// The mark of the flow and its bucket, one behind the other, as key.
+fn count_flows(FlowLimit { set, mask, limit }: &FlowLimit, out: &mut Vec<Expression>) {
+    const BUCKET: At = At(4);
+    out.extend([
+        load_ct(CtKey::Mark, START),
+        load_ct(CtKey::Id, BUCKET),
+        bitwise(BUCKET, &mask.to_ne_bytes(), &[0; 4]),
+        count_flows_over(set, *limit),
+    ]);
 }
 
 /// Three registers in a row become `06 e6 00 00 | NN NN S0 S1 | S2 S3 S4 S5`: destination and

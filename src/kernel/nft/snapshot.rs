@@ -1,7 +1,7 @@
 //! Everything that a ruleset names, as the kernel has it, with the generation under which it was
 //! read; and the questions about single objects and lists.
 
-use egret_egress::nft::{Ruleset, Set, TableFamily};
+use egret_egress::nft::{Ruleset, TableFamily};
 use egret_types::ours::NFT_OWNER;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{
@@ -183,15 +183,15 @@ impl<'a> Scope<'a> {
     pub(super) fn elements(
         self,
         socket: &mut Socket,
-        set: &Set,
+        set: &str,
     ) -> Result<Vec<found::Element>, Error> {
         let list = socket.dump(|| {
             let attributes = vec![
                 SetElementList::Table(self.table.to_owned()),
-                SetElementList::Set(set.name.clone()),
+                SetElementList::Set(set.to_owned()),
             ];
             let message = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
-            self.question(message, "elements of set", &set.name)
+            self.question(message, "elements of set", set)
         })?;
         Ok(list.iter().flat_map(|bytes| found::elements(bytes)).collect())
     }

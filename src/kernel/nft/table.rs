@@ -1,17 +1,19 @@
 //! Messages that change the objects of one table. Each method adds one to a transaction; the caller
 //! knows what is there and what is not.
 
-use egret_egress::nft::{Chain, Content, Set, TableFamily, ValueType};
+use egret_egress::nft::{Chain, Content, Count, Set, TableFamily, ValueType};
 use egret_types::ours::NFT_OWNER;
-use netlink_packet_core::{Emitable, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, Emitable, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute,
-    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
+    SetDescription, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
+    TableMessage,
 };
 
 use super::batch::Batch;
 use super::element::{self, ElementNla};
-use super::expression::Expression;
+use super::expression::{Expression, element_counter};
+use super::found;
 use super::hook::Hook;
 
 /// A list of elements is one attribute, whose length has 16 bits.
@@ -59,6 +61,9 @@ impl Table<'_> {
         if set.value != ValueType::None {
             flags |= SetFlags::Map;
         }
+        if matches!(set.content, Content::Dynamic(_)) {
+            flags |= SetFlags::Eval;
+        }
         let mut attributes = vec![
             SetAttribute::Table(self.name.to_owned()),
             SetAttribute::Name(set.name.clone()),
@@ -70,6 +75,13 @@ impl Table<'_> {
         ];
         if let Some((kind, len)) = shape.value {
             attributes.extend([SetAttribute::DataType(kind), SetAttribute::DataLen(len)]);
+        }
+        if let Content::Dynamic(size) = set.content {
+            attributes.push(SetAttribute::Description(vec![SetDescription::Size(size)]));
+        }
+        if set.count == Count::Packets {
+            let counter = DefaultNla::new(found::SET_EXPRESSION, element_counter());
+            attributes.push(SetAttribute::Other(counter));
         }
         attributes.push(SetAttribute::UserData(element::byte_orders(set)));
         let message = NfTablesMessage::NewSet(SetMessage { attributes });

@@ -83,6 +83,7 @@ fn gateway_facts() -> GatewayFacts {
             next_hops: vec![],
         },
         pairs: vec![OwnedPair { identity: identity(1), pair: pair(1) }],
+        flows: 262_144,
     }
 }
 

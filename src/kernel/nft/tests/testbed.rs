@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use egret_egress::nft::{
-    Chain, Content, DataType, Datum, Element, Entry, Expr, Field, Hook, HookPoint, Op, Policy,
-    Removal, Ruleset, Set, TableFamily, Value, ValueType,
+    Chain, Content, Count, DataType, Datum, Element, Entry, Expr, Field, Hook, HookPoint, Op,
+    Policy, Removal, Ruleset, Set, TableFamily, Value, ValueType,
 };
 use egret_types::{Family, IfIndex, LinkName, MacAddr};
 
@@ -72,7 +72,8 @@ pub(super) fn base(name: &str, point: HookPoint, rules: Vec<Vec<Expr>>) -> Chain
 
 pub(super) fn set(name: &str, key: &[DataType], value: ValueType, content: Content) -> Set {
     let (name, key) = (name.to_owned(), key.to_vec());
-    Set { name, key, value, content, removal: Removal::Delete }
+    let count = Count::Nothing;
+    Set { name, key, value, content, count, removal: Removal::Delete }
 }
 
 /// What an attachment asks of the worker's table: chain, decisions, elements, for both families.
