@@ -15,6 +15,8 @@ mod errors;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]
+mod gateway_role;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod hygiene;
@@ -24,6 +26,8 @@ mod inbound;
 mod interrupted;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod locks;
 #[cfg(test)]
 mod open;
 #[cfg(test)]
@@ -44,5 +48,7 @@ mod sharing;
 mod testkit_observes;
 #[cfg(test)]
 mod tunnel_guard;
+#[cfg(test)]
+mod tunnel_link;
 #[cfg(test)]
 mod world;
