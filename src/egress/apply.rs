@@ -3,7 +3,7 @@
 
 use crate::desired::tunnel_name;
 use crate::kernel::{Failure, Kernel};
-use crate::object::{Place, Placed};
+use crate::object::{Object, Place, Placed};
 
 /// Makes every object what it should be, in order; stops at the first failure.
 pub fn ensure_all(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<(), Failure> {
@@ -24,9 +24,35 @@ pub fn ensure_guarded(
     };
     if tunnel {
         ensure_all(kernel, foundation)?;
+    } else {
+        refuse_shared_port(kernel, foundation)?;
     }
     kernel.ensure(guard.place, &guard.object)?;
     ensure_all(kernel, foundation)
+}
+
+/// Refuses to begin where a VXLAN link of somebody else uses the tunnel's port: the kernel lets links
+/// of several numbers share one, but the guard lets nobody else's frames pass. One with the tunnel's
+/// own number is refused by the kernel.
+pub fn refuse_shared_port(kernel: &mut dyn Kernel, foundation: &[Placed]) -> Result<(), Failure> {
+    let tunnel = foundation.iter().find_map(|placed| match &placed.object {
+        Object::Vxlan(tunnel) => Some(tunnel),
+        _ => None,
+    });
+    let Some(tunnel) = tunnel else { return Ok(()) };
+    let links = kernel.list_links(Place::Root)?;
+    let other = links.iter().find_map(|link| {
+        let used = link.vxlan.filter(|used| used.port == tunnel.port)?;
+        (used.vni != u32::from(tunnel.vni)).then_some((&link.name, used.vni))
+    });
+    let Some((link, vni)) = other else { return Ok(()) };
+    Err(Failure::Foreign {
+        what: format!("UDP port {}", tunnel.port),
+        place: Place::Root,
+        found: format!(
+            "VXLAN link {link} with VNI {vni} uses it, and would be cut off by the guard of the tunnel"
+        ),
+    })
 }
 
 /// Removes every object, the last one first, and goes on after a failure: one object that resists

@@ -60,6 +60,17 @@ pub struct Link {
     pub up: bool,
     /// Addresses with the length of their prefix.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// What a VXLAN link has of its namespace for itself.
+    pub vxlan: Option<VxlanUse>,
+}
+
+/// What tells VXLAN links of one namespace apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VxlanUse {
+    /// Network identifier.
+    pub vni: u32,
+    /// UDP port, which several links can share.
+    pub port: u16,
 }
 
 /// A route of table main.

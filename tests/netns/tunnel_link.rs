@@ -78,3 +78,36 @@ fn a_changed_port_is_refused_and_the_guard_stays_on_the_port_that_is_open() {
     lab.node("w2").egretctl("repair").success();
     assert!(guard(&lab, "w2").contains("7791"));
 }
+
+/// The kernel lets VXLAN links of several numbers share a port; the guard would close it for theirs.
+#[rstest]
+#[case("id 77 dstport 7790 local 172.18.0.11")]
+#[case("external dstport 7790")]
+fn another_vxlan_link_on_our_port_is_named_before_the_guard_would_cut_it_off(#[case] theirs: &str) {
+    let lab = world::builder(Families::Dual).start();
+    let pair = resources::egress_pair(SHOP, lab.families());
+    let policy = resources::policy("shop", "partners", "tenants", &pair);
+    lab.write_resources("20-policies.yaml", &policy);
+    let mut pod = lab.pod("w1", "shop", "cart").prepare();
+    let previous = pod.add_before_ours().unwrap().clone();
+    let add = || PluginRun::for_pod(&pod, "ADD", Some(&previous)).run();
+    for node in ["w1", "g1"] {
+        let line = format!("ip link add theirs type vxlan {theirs}");
+        lab.node(node).ns().exec(&line).success();
+    }
+    let (code, sentence) = add().error();
+    assert_eq!(code, 105, "{sentence}");
+    let refused = |node: &str, line: &str| lab.node(node).egretctl(line).exits(2).stderr;
+    let sentences = [sentence, refused("w1", "repair"), refused("g1", "gateway up")];
+    for sentence in sentences {
+        assert!(sentence.contains("theirs") && sentence.contains("7790"), "{sentence}");
+    }
+    for node in ["w1", "g1"] {
+        let root = lab.node(node).ns();
+        assert!(!root.snapshot().mentions(ours::NFT_TUNNEL_TABLE), "{node}");
+        root.exec("ip link del theirs").success();
+    }
+    lab.node("g1").egretctl("gateway up").success();
+    add().result();
+    lab.node("w1").egretctl("repair").success();
+}

@@ -44,7 +44,11 @@ fn put_guard_back(node: &Node, kernel: &mut LinuxKernel) -> Result<(), CliError>
         links => links?.iter().any(|link| link.name == tunnel_name()),
     };
     let facts = topology.node_facts(node.underlay(kernel)?.mtu)?;
-    let foundation = if up { topology.foundation(&facts) } else { Vec::new() };
+    let mut foundation = topology.foundation(&facts);
+    if !up {
+        apply::refuse_shared_port(kernel, &foundation)?;
+        foundation.clear();
+    }
     Ok(apply::ensure_guarded(kernel, &topology.tunnel_guard()?, &foundation)?)
 }
 

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::attribute::{Attributes, u32_at};
-use super::{address, socket::Socket};
+use super::{address, socket::Socket, vxlan};
 use crate::error::{Error, refused_with};
 
 const HEADER: usize = 16;
@@ -121,6 +121,7 @@ pub(crate) fn list(socket: &Socket) -> Result<Vec<Link>, Error> {
         here.map(|address| (address.address, address.length)).collect::<Vec<(IpAddr, u8)>>()
     };
     let named = links.into_iter().filter_map(|link| {
+        let vxlan = vxlan::in_use(&link);
         Some(Link {
             index: IfIndex(link.index),
             name: link.name.parse().ok()?,
@@ -129,6 +130,7 @@ pub(crate) fn list(socket: &Socket) -> Result<Vec<Link>, Error> {
             mtu: link.mtu,
             up: link.up,
             addresses: of(link.index),
+            vxlan,
         })
     });
     Ok(named.collect())

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
+use egret_egress::kernel::VxlanUse;
 use egret_egress::object::Vxlan;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
@@ -46,6 +47,13 @@ pub(crate) fn ensure(root: &Namespace, place: &Namespace, vxlan: &Vxlan) -> Resu
         }
         port_taken(vxlan, error)
     })
+}
+
+/// What a link has of its namespace, if it is a VXLAN link.
+pub(super) fn in_use(found: &Found) -> Option<VxlanUse> {
+    let details = found.details();
+    let (vni, port) = (details.u32(IFLA_VXLAN_ID)?, details.u16_be(IFLA_VXLAN_PORT)?);
+    found.is(KIND).then_some(VxlanUse { vni, port })
 }
 
 pub(crate) fn remove(place: &Namespace, vxlan: &Vxlan) -> Result<(), Error> {
