@@ -3,11 +3,13 @@
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use egret_cni::{Exec, Invocation, Output};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 
 /// How long the IPAM plugin may take. Locks included, ADD ends before the runtime loses patience.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -31,14 +33,10 @@ impl Exec for Programs {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A plugin that ends without reading its input still has an answer.
-            match stdin.write_all(invocation.stdin.as_bytes()) {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
-                _ => drop(stdin),
-            }
-        }
-        let stdout = match read_until(child.stdout.take(), DEADLINE) {
+        let pipes = (child.stdin.take(), child.stdout.take());
+        let talked = talk(child.id(), pipes, invocation.stdin.to_owned());
+        let late = |_| Err(io::ErrorKind::TimedOut.into());
+        let stdout = match talked.recv_timeout(DEADLINE).unwrap_or_else(late) {
             Ok(stdout) => stdout,
             Err(error) => {
                 child.kill()?;
@@ -54,16 +52,37 @@ impl Exec for Programs {
     }
 }
 
-/// What a program prints until it ends, or the end of our patience. The reading thread ends with the
+/// Gives a program its input, and tells what it printed when it has ended: each of these can last
+/// for ever. It stays to be waited for, so that its id is nobody else's. The thread ends with the
 /// program, or with us.
-fn read_until(stdout: Option<ChildStdout>, deadline: Duration) -> io::Result<Vec<u8>> {
-    let Some(mut stdout) = stdout else { return Ok(Vec::new()) };
+fn talk(
+    program: u32,
+    (stdin, stdout): (Option<ChildStdin>, Option<ChildStdout>),
+    input: String,
+) -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut printed = Vec::new();
-        let read = stdout.read_to_end(&mut printed);
+        let printed = feed(stdin, &input).and_then(|()| read(stdout)).and_then(|printed| {
+            let id = Id::Pid(Pid::from_raw(program.cast_signed()));
+            waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+            Ok(printed)
+        });
         // Nobody listens any more when the deadline has passed.
-        sender.send(read.map(|_| printed)).ok();
+        sender.send(printed).ok();
     });
-    receiver.recv_timeout(deadline).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    receiver
+}
+
+fn feed(stdin: Option<ChildStdin>, input: &str) -> io::Result<()> {
+    match stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes())) {
+        // A plugin that ends without reading its input still has an answer.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        fed => fed,
+    }
+}
+
+fn read(stdout: Option<ChildStdout>) -> io::Result<Vec<u8>> {
+    let mut printed = Vec::new();
+    stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut printed))?;
+    Ok(printed)
 }

@@ -25,6 +25,8 @@ mod inbound;
 #[cfg(test)]
 mod interrupted;
 #[cfg(test)]
+mod ipam_plugin;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod locks;

@@ -165,6 +165,19 @@ impl Node {
         self.edit_conflist(|list| conflist::our_object(list)[key] = value.into());
     }
 
+    /// Writes a shell script that can be executed, alone in its directory but for other scripts.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let directory = reaper::directory(&self.network).join(format!("scripts-{}", self.name));
+        std::fs::create_dir_all(&directory)
+            .unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+        let path = directory.join(name);
+        self.write(&path, &format!("#!/bin/sh\n{text}"));
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, executable)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        path
+    }
+
     /// Writes a resource file.
     pub fn write_resources(&self, file: &str, text: &str) {
         self.write(&self.resources_dir().join(file), text);

@@ -1,0 +1,86 @@
+//! The IPAM plugin is another program: it can hang, outlive the plugin that called it, or be gone.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use egret_tests::{Families, Lab, PluginRun, Pod, eventually, product};
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::world;
+
+fn prepared(lab: &Lab) -> (Pod<'_>, Value) {
+    let mut pod = lab.pod("w1", "shop", "cart").prepare();
+    let previous = pod.add_before_ours().unwrap().clone();
+    (pod, previous)
+}
+
+/// A call that finds this script in the place of `egret-ipam`; `REAL` in it is the real one.
+fn with_script(pod: &Pod<'_>, operation: &str, previous: &Value, text: &str) -> PluginRun {
+    let node = pod.node();
+    let text = text.replace("REAL", &product("egret-ipam").display().to_string());
+    let script = node.script("egret-ipam", &text);
+    let path = format!("{}:{}", script.parent().unwrap().display(), node.cni_path());
+    PluginRun::for_pod(pod, operation, Some(previous)).variable("CNI_PATH", &path)
+}
+
+fn files(directory: &Path) -> usize {
+    std::fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+/// Before its input is read; with its output open, and closed; and with a child that has it.
+#[rstest]
+#[case("exec sleep 50")]
+#[case("cat >/dev/null; exec sleep 50")]
+#[case("exec >&-; exec sleep 50")]
+#[case("exec 2>/dev/null; sleep 12 & wait")]
+fn an_ipam_plugin_that_hangs_is_ended_and_add_fails_and_leaves_nothing(#[case] hang: &str) {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    let (pod, previous) = prepared(&lab);
+    let process = lab.node("w1").directory().join("../hanging");
+    let process = process.display();
+    let script = format!("[ $CNI_COMMAND = ADD ] || exec REAL\necho $$ > {process}\n{hang}\n");
+    let reading = || lab.snapshot().without("/run/").without("directory ").and(pod.snapshot());
+    let (before, begin) = (reading(), Instant::now());
+    let (code, sentence) = with_script(&pod, "ADD", &previous, &script).run().error();
+    let took = begin.elapsed();
+    assert_eq!(code, 11, "{sentence}");
+    assert!(sentence.contains("egret-ipam") && sentence.contains("timed out"), "{sentence}");
+    assert!((8..14).contains(&took.as_secs()), "{took:?}");
+    let hanging = std::fs::read_to_string(process.to_string()).unwrap();
+    assert!(!Path::new("/proc").join(hanging.trim()).exists(), "it still runs");
+    assert_eq!(before.changes_to(&reading()), "");
+    // Control: with one that answers it works.
+    PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
+}
+
+#[test]
+fn a_holder_of_an_attachment_that_does_not_exist_is_dropped_by_gc() {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    let other = lab.add_pod("w1", "shop", "other");
+    let (pod, previous) = prepared(&lab);
+    let node = lab.node("w1");
+    let holders = node.state_dir().join("holders");
+    let gate = node.directory().join("../gate");
+    // The plugin is killed while the IPAM plugin is at work, which goes on after DEL.
+    let script = format!(
+        "exec 2>/dev/null\ninput=$(cat)\nkill -9 $PPID\nuntil [ -e {} ]; do sleep 0.02; done\n\
+         printf %s \"$input\" | REAL\n",
+        gate.display()
+    );
+    let killed = with_script(&pod, "ADD", &previous, &script).run();
+    assert_eq!(killed.finished.code(), None, "{}", killed.finished);
+    PluginRun::for_pod(&pod, "DEL", Some(&previous)).run().finished.success();
+    assert_eq!(files(&holders), 1);
+    node.ns().exec(&format!("touch {}", gate.display())).success();
+    let both = || (files(&holders) == 2).then_some(());
+    eventually("the IPAM plugin writes its holder", Duration::from_secs(5), both);
+    let said = node.egretctl("gc").success();
+    let named = format!("{}/eth0", pod.container_id());
+    assert!(said.contains(&named) && said.contains("released"), "{said}");
+    assert_eq!(files(&holders), 1);
+    other.check().unwrap();
+    assert!(!node.egretctl("gc").success().contains("released"));
+}
