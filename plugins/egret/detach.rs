@@ -20,6 +20,9 @@ use crate::error;
 use crate::exec::Programs;
 use crate::leases::ipam_section;
 
+/// What is left of an attachment whose leases could not be given back.
+const KEPT: &str =
+    "links, routes and rules are removed; record and lease are kept for the next DEL";
 /// How long DEL waits for others on this node.
 const LOCK_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -65,10 +68,17 @@ pub(crate) fn finish(
     if matches!(known, Known::Nothing) {
         return Ok(());
     }
+    release(request, records).map_err(|error| error.in_context(KEPT))
+}
+
+/// Gives the leases back. The record goes last: a DEL that is broken off before is done again.
+fn release(
+    request: &Request<LocalConfig>,
+    records: &AttachmentDir<AttachmentRecord>,
+) -> Result<(), CniError> {
     let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
     Delegate::new(&Programs, request, &ipam)?.del()?;
-    // The record goes last: a DEL that is broken off before is done again.
-    records.remove(attachment).map_err(|e| error::store(&e))
+    records.remove(request.attachment()).map_err(|e| error::store(&e))
 }
 
 /// Removes what is left of an attachment, and its record. `netns` is the inode of the namespace that

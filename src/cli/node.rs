@@ -39,10 +39,19 @@ pub(crate) struct Local {
 pub(crate) struct Records {
     /// Made since this boot.
     pub(crate) live: Vec<(Attachment, AttachmentRecord)>,
-    /// Of an earlier boot: nothing of them is left in the kernel.
+    /// Of an earlier boot, or buried: nothing of them is left in the kernel.
     pub(crate) dead: Vec<Attachment>,
     /// Files that no longer say whose they were.
     pub(crate) damaged: Vec<PathBuf>,
+}
+
+impl Records {
+    /// Counts those as dead of which the caller knows that nothing is left.
+    pub(crate) fn bury(&mut self, is_gone: impl Fn(&Attachment, &AttachmentRecord) -> bool) {
+        let gone =
+            |(attachment, record): &mut (Attachment, AttachmentRecord)| is_gone(attachment, record);
+        self.dead.extend(self.live.extract_if(.., gone).map(|(attachment, _)| attachment));
+    }
 }
 
 /// This node and the resources.
@@ -84,9 +93,14 @@ impl Local {
     }
 
     /// Removes the records of what does not exist any more.
-    pub(crate) fn discard(&self, records: &Records) -> Result<(), CliError> {
+    pub(crate) fn discard_dead(&self, records: &Records) -> Result<(), CliError> {
         let dir = AttachmentDir::<AttachmentRecord>::new(&self.config.state_dir);
-        records.dead.iter().try_for_each(|attachment| dir.remove(attachment))?;
+        Ok(records.dead.iter().try_for_each(|attachment| dir.remove(attachment))?)
+    }
+
+    /// Removes the records that cannot be read.
+    pub(crate) fn discard_damaged(&self, records: &Records) -> Result<(), CliError> {
+        let dir = AttachmentDir::<AttachmentRecord>::new(&self.config.state_dir);
         Ok(records.damaged.iter().try_for_each(|file| dir.discard(file))?)
     }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use egret_tests::{Families, Lab, PluginRun, Pod, eventually, product};
+use egret_tests::{Families, Lab, PluginRun, Pod, Question, egress_ip, eventually, product};
+use egret_types::Family;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::world;
+use crate::world::{self, SHOP};
 
 fn prepared(lab: &Lab) -> (Pod<'_>, Value) {
     let mut pod = lab.pod("w1", "shop", "cart").prepare();
@@ -83,4 +84,95 @@ fn a_holder_of_an_attachment_that_does_not_exist_is_dropped_by_gc() {
     assert_eq!(files(&holders), 1);
     other.check().unwrap();
     assert!(!node.egretctl("gc").success().contains("released"));
+}
+
+#[test]
+fn del_without_the_ipam_plugin_removes_all_of_the_kernels_and_says_what_stays() {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    let (pod, previous) = prepared(&lab);
+    let node = lab.node("w1");
+    let add = || PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
+    let del = || PluginRun::for_pod(&pod, "DEL", Some(&previous));
+    add();
+    del().run().finished.success();
+    let kernel = || node.egress_ns().snapshot().and(pod.snapshot());
+    let (bare, held) = (kernel(), Path::new("holders"));
+    add();
+    let missing = node.directory().display().to_string();
+    let (code, sentence) = del().variable("CNI_PATH", &missing).run().error();
+    assert_eq!(code, 7, "{sentence}");
+    for word in ["egret-ipam", "CNI_PATH", "removed", "lease", "next DEL"] {
+        assert!(sentence.contains(word), "no {word:?} in: {sentence}");
+    }
+    assert_eq!(bare.changes_to(&kernel()), "");
+    assert_eq!(files(&node.state_dir().join(held)), 1);
+    // The next one finishes, and there is nothing that it would miss.
+    del().run().finished.success();
+    assert_eq!(files(&node.state_dir().join(held)), 0);
+    assert_eq!(files(&node.state_dir().join("attachments")), 0);
+    add();
+    for family in Family::BOTH {
+        let seen = pod.who(Question::Udp, lab.external_address(family)).unwrap();
+        assert_eq!(seen.address, egress_ip(family, SHOP));
+    }
+}
+
+#[test]
+fn del_with_a_read_only_state_directory_removes_all_of_the_kernels_and_says_what_stays() {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    let (pod, previous) = prepared(&lab);
+    let node = lab.node("w1");
+    let add = || PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
+    let del = || PluginRun::for_pod(&pod, "DEL", Some(&previous));
+    add();
+    del().run().finished.success();
+    let kernel = || node.egress_ns().snapshot().and(pod.snapshot());
+    let bare = kernel();
+    add();
+    let (code, sentence) = del().read_only(&node.state_dir()).run().error();
+    assert_eq!(code, 5, "{sentence}");
+    for word in ["Read-only", "/state/", "removed", "lease", "next DEL"] {
+        assert!(sentence.contains(word), "no {word:?} in: {sentence}");
+    }
+    assert_eq!(bare.changes_to(&kernel()), "");
+    // A pod without a record does not need the directory.
+    let plain = lab.add_pod("w1", "other", "plain");
+    let run = PluginRun::for_pod(&plain, "DEL", None).read_only(&node.state_dir());
+    run.run().finished.success();
+    del().run().finished.success();
+    for directory in ["holders", "attachments"] {
+        assert_eq!(files(&node.state_dir().join(directory)), 0, "{directory}");
+    }
+}
+
+#[test]
+fn gc_forgets_an_attachment_of_which_only_the_record_and_the_lease_are_left() {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    let other = lab.add_pod("w1", "shop", "other");
+    let (pod, previous) = prepared(&lab);
+    let node = lab.node("w1");
+    let missing = node.directory().display().to_string();
+    let del = || PluginRun::for_pod(&pod, "DEL", Some(&previous)).variable("CNI_PATH", &missing);
+    let left = || ["attachments", "holders"].map(|name| files(&node.state_dir().join(name)));
+    PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
+    // Neither a pod without its link nor a link without the pod's namespace is forgotten.
+    del().run().error();
+    let said = node.egretctl("gc").success();
+    assert!(said.contains("2 attachments") && !said.contains("released"), "{said}");
+    let result = PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
+    assert_eq!(left(), [2, 2]);
+    let link = result["interfaces"].as_array().unwrap().last().unwrap()["name"].clone();
+    pod.destroy_namespace();
+    let links = || node.egress_ns().exec("ip -br link").success();
+    let gone = || (!links().contains(link.as_str().unwrap())).then_some(());
+    eventually("the link goes with the namespace", Duration::from_secs(5), gone);
+    let said = node.egretctl("gc").success();
+    let named = format!("{}/eth0", pod.container_id());
+    assert!(said.contains(&named) && said.contains("1 attachments"), "{said}");
+    assert_eq!(left(), [1, 1]);
+    other.check().unwrap();
+    PluginRun::for_pod(&pod, "DEL", Some(&previous)).run().finished.success();
 }

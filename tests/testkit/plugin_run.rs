@@ -16,7 +16,11 @@ pub struct PluginRun {
     variables: Vec<(&'static str, String)>,
     input: String,
     injection: Option<Injection>,
+    read_only: Option<PathBuf>,
 }
+
+/// Binds the directory to itself, read-only, in a mount namespace that ends with the program.
+const READ_ONLY: &str = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
 
 impl PluginRun {
     /// A program with an operation; nothing else is set.
@@ -28,6 +32,7 @@ impl PluginRun {
             variables: vec![("CNI_COMMAND", operation.to_owned())],
             input: String::new(),
             injection: None,
+            read_only: None,
         }
     }
 
@@ -94,13 +99,27 @@ impl PluginRun {
         self
     }
 
+    /// Lets it find a directory read-only, as after an error of the disk.
+    #[must_use]
+    pub fn read_only(mut self, directory: &Path) -> Self {
+        self.read_only = Some(directory.to_owned());
+        self
+    }
+
+    fn program(&self, log: &Path) -> Program {
+        match (&self.injection, &self.read_only) {
+            (Some(injection), _) => injection.wrap(&self.program, log),
+            (None, Some(directory)) => Program::new("unshare")
+                .args(["--mount", "sh", "-c", READ_ONLY])
+                .args([directory, &self.program]),
+            (None, None) => Program::new(&self.program),
+        }
+    }
+
     /// Executes it.
     pub fn run(self) -> PluginOutcome {
         let log = fault::log_file();
-        let program = match &self.injection {
-            None => Program::new(&self.program),
-            Some(injection) => injection.wrap(&self.program, &log),
-        };
+        let program = self.program(&log);
         let mut program = program.args(&self.arguments).clean_environment().input(self.input);
         program = program.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         for (name, value) in self.variables {

@@ -2,12 +2,13 @@
 //! resources: a removal goes by name.
 
 use egret_egress::apply;
-use egret_egress::desired::{identities_of, shared_by_name, uplink_name, worker_by_name};
+use egret_egress::desired::{Names, identities_of, shared_by_name, uplink_name, worker_by_name};
 use egret_egress::kernel::{Failure, Kernel, Link};
 use egret_egress::nft::TableFamily;
 use egret_egress::object::{Place, Placed};
-use egret_kernel::LinuxKernel;
-use egret_types::ours;
+use egret_egress::record::AttachmentRecord;
+use egret_kernel::{LinuxKernel, Netns};
+use egret_types::{Attachment, ours};
 
 use crate::error::CliError;
 use crate::node::Local;
@@ -32,8 +33,11 @@ impl From<bool> for Mode {
 pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
     let _alone = local.lock_node()?;
     let mut kernel = local.kernel();
-    let records = local.records()?;
+    let links = links(&mut kernel)?.unwrap_or_default();
+    let mut records = local.records()?;
+    records.bury(|attachment, record| is_gone(&links, attachment, record));
     if mode == Mode::Remove {
+        local.discard_dead(&records)?;
         for attachment in local.drop_stray_holders(&records)? {
             output::line(format_args!("{attachment} held a lease and does not exist: released"))?;
         }
@@ -43,7 +47,6 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
         output::line(format_args!("{count} attachments on this node: nothing to remove"))?;
         return Ok(Outcome::Fine);
     }
-    let links = links(&mut kernel)?.unwrap_or_default();
     let unknown: Vec<&Link> = links.iter().filter(|link| is_of_a_pod(link)).collect();
     if !unknown.is_empty() {
         // A veth lives as long as its pod's namespace: these are pods whose records are lost.
@@ -59,7 +62,7 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
     if mode == Mode::Tell {
         return tell(&mut kernel, &objects);
     }
-    local.discard(&records)?;
+    local.discard_damaged(&records)?;
     let outcome = remove(&mut kernel, &objects)?;
     if !gateway {
         local.gateway_record().remove()?;
@@ -74,6 +77,19 @@ fn links(kernel: &mut LinuxKernel) -> Result<Option<Vec<Link>>, CliError> {
         Err(Failure::NoNamespace { .. }) => Ok(None),
         links => Ok(Some(links?)),
     }
+}
+
+/// Nothing of the attachment is left but its record: a DEL could not give the lease back, or never
+/// came. Either the pod's namespace or the link alone is no proof, since each can be removed by hand
+/// while the pod runs.
+fn is_gone(links: &[Link], attachment: &Attachment, record: &AttachmentRecord) -> bool {
+    let link = Names::of(attachment).node;
+    let there = |netns: Netns| netns.inode() == record.netns.inode;
+    let namespace = match Netns::open(&record.netns.path) {
+        Ok(netns) => there(netns),
+        Err(failure) => !failure.is_no_namespace(),
+    };
+    !namespace && !links.iter().any(|found| found.name == link)
 }
 
 /// The node's end of a pod's link.
