@@ -1,13 +1,13 @@
 //! What stays open, each with what closes it. These tests document: whoever closes one of them
 //! changes a sentence of the README's limits together with a test here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use egret_tests::{
     Capture, Families, Finished, Frame, Lab, Ns, Packet, Pod, Question, Transport, egress_ip,
     link_mac, pod_network, resources, send_frame, send_vxlan, underlay, vxlan,
 };
-use egret_types::ours;
+use egret_types::{Family, ours};
 use rstest::rstest;
 
 use crate::forgery::{identity, node_mac};
@@ -164,4 +164,50 @@ fn a_listed_node_without_the_guard_is_open_to_its_pods_and_processes_until_repai
         never_left(&lab, &outside, &victim, payload);
     }
     assert_eq!((dropped("output"), dropped("forward")), (1, 1));
+}
+
+/// "In a family of which there is none, an address that comes later [..] leaves as without Egret."
+#[test]
+fn a_family_that_comes_after_add_leaves_as_without_egret() {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    lab.route_pods_from_outside();
+    let node = lab.node("w1");
+    node.edit_conflist(|list| {
+        let ipam = &mut list["plugins"][0]["ipam"];
+        for key in ["ranges", "routes"] {
+            ipam[key].as_array_mut().unwrap().truncate(1);
+        }
+    });
+    let pod = lab.add_pod("w1", "shop", "cart");
+    // The bridge still has its IPv6 address, of the pod that warmed it up.
+    pod.ip("addr add fd00:10:244:11::77/64 dev eth0 nodad
+        route add default via fd00:10:244:11::1");
+    let seen = |family| pod.who(Question::Udp, lab.external_address(family)).unwrap().address;
+    assert_eq!(seen(Family::V4), egress_ip(Family::V4, SHOP));
+    assert_eq!(seen(Family::V6), "fd00:10:244:11::77".parse::<IpAddr>().unwrap());
+}
+
+/// "One more address in a family that is steered leaves nowhere: the worker drops it."
+#[test]
+fn one_more_address_of_a_steered_family_leaves_nowhere() {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    let pod = lab.add_pod("w1", "shop", "cart");
+    let outside = lab.external().capture("eth0", "udp");
+    let own = [Family::V4, Family::V6].map(|family| pod.address(family));
+    let later = ["10.244.11.77".parse().unwrap(), "fd00:10:244:11::77".parse().unwrap()];
+    pod.ip("addr add 10.244.11.77/24 dev eth0\naddr add fd00:10:244:11::77/64 dev eth0 nodad");
+    let send = |from: IpAddr, payload: &str| {
+        let server = (lab.external_address(Family::of(from)), 9);
+        pod.inside(|| UdpSocket::bind((from, 0))?.send_to(payload.as_bytes(), server)).unwrap();
+    };
+    for (own, later) in own.into_iter().zip(later) {
+        send(later, "later");
+        never_left(&lab, &outside, &pod, "later");
+        // Control: the address that was there leaves.
+        let payload = format!("own {own}");
+        send(own, &payload);
+        assert_eq!(left_as(&outside, &payload), Some(egress_ip(Family::of(own), SHOP)));
+    }
 }
