@@ -41,6 +41,8 @@ mod panics;
 #[cfg(test)]
 mod parallel;
 #[cfg(test)]
+mod repair;
+#[cfg(test)]
 mod repeated;
 #[cfg(test)]
 mod reuse;
