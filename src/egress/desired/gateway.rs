@@ -102,6 +102,9 @@ fn sysctls() -> impl Iterator<Item = Object> {
         ("net/ipv4/conf/all/rp_filter".to_owned(), "0"),
         (format!("net/ipv4/conf/{tunnel}/rp_filter"), "0"),
         (format!("net/ipv4/conf/{uplink}/rp_filter"), "0"),
+        // The machine's value is handed down: a packet that says itself where it goes next would go
+        // where the pod's decision does not let it.
+        ("net/ipv4/conf/all/accept_source_route".to_owned(), "0"),
         // A gateway is told its routes; nobody outside tells it others.
         ("net/ipv4/conf/all/accept_redirects".to_owned(), "0"),
         (format!("net/ipv4/conf/{uplink}/accept_redirects"), "0"),
