@@ -13,10 +13,6 @@ mod egress;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
-mod fairness;
-#[cfg(test)]
-mod fence;
-#[cfg(test)]
 mod forgery;
 #[cfg(test)]
 mod gateway_role;
@@ -35,13 +31,13 @@ mod lifecycle;
 #[cfg(test)]
 mod locks;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod open;
 #[cfg(test)]
 mod panics;
 #[cfg(test)]
 mod parallel;
-#[cfg(test)]
-mod repair;
 #[cfg(test)]
 mod repeated;
 #[cfg(test)]

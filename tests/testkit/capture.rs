@@ -14,6 +14,7 @@ use crate::{Ns, Packet, Running, eventually};
 pub struct Capture {
     program: Running,
     seen: Arc<Mutex<Vec<Packet>>>,
+    unreadable: Arc<Mutex<Vec<Vec<u8>>>>,
     shown: String,
     reader: Option<std::thread::JoinHandle<()>>,
 }
@@ -34,17 +35,23 @@ impl Capture {
         assert!(said.contains("(Ethernet)"), "{shown}: not an Ethernet link: {said}");
         std::thread::spawn(move || complaints.for_each(drop));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let store = Arc::clone(&seen);
+        let unreadable = Arc::new(Mutex::new(Vec::new()));
+        let store = (Arc::clone(&seen), Arc::clone(&unreadable));
         let reader = std::thread::spawn(move || {
             // The end of tcpdump is the end of its output, in the middle of a record or not.
-            read_records(BufReader::new(output), &store).ok();
+            read_records(BufReader::new(output), &store.0, &store.1).ok();
         });
-        Self { program, seen, shown, reader: Some(reader) }
+        Self { program, seen, unreadable, shown, reader: Some(reader) }
     }
 
     /// What has been seen so far.
     pub fn packets(&self) -> Vec<Packet> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Frames that were seen but are not what they claim to be: too short for their own lengths.
+    pub fn unreadable(&self) -> Vec<Vec<u8>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits up to ten seconds for a packet; panics with all that was seen instead.
@@ -71,7 +78,11 @@ impl Capture {
 }
 
 /// Reads a pcap stream: 24 bytes of header, then records of 16 bytes and a frame.
-fn read_records(mut output: impl Read, store: &Mutex<Vec<Packet>>) -> io::Result<()> {
+fn read_records(
+    mut output: impl Read,
+    store: &Mutex<Vec<Packet>>,
+    unreadable: &Mutex<Vec<Vec<u8>>>,
+) -> io::Result<()> {
     output.read_exact(&mut [0; 24])?;
     loop {
         let mut header = [0; 16];
@@ -79,8 +90,9 @@ fn read_records(mut output: impl Read, store: &Mutex<Vec<Packet>>) -> io::Result
         let length = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
         let mut frame = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         output.read_exact(&mut frame)?;
-        if let Some(packet) = Packet::parse(&frame) {
-            store.lock().unwrap_or_else(PoisonError::into_inner).push(packet);
+        match Packet::parse(&frame) {
+            Some(packet) => store.lock().unwrap_or_else(PoisonError::into_inner).push(packet),
+            None => unreadable.lock().unwrap_or_else(PoisonError::into_inner).push(frame),
         }
     }
 }

@@ -251,7 +251,7 @@ fn ports(source: u16, destination: u16) -> Vec<u8> {
 }
 
 /// The internet checksum (RFC 1071).
-fn ones_complement(bytes: &[u8]) -> u16 {
+pub(crate) fn ones_complement(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)
         .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))

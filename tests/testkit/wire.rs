@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use egret_types::MacAddr;
 use nix::ifaddrs::getifaddrs;
@@ -26,13 +26,31 @@ pub fn link_mac(link: &str) -> io::Result<MacAddr> {
     address.map(MacAddr).ok_or_else(|| io::Error::other(format!("{link} has no MAC")))
 }
 
-/// Sends a frame on a link as it is (`AF_PACKET`; needs `CAP_NET_RAW`).
+/// A socket that sends frames on a link as they are (`AF_PACKET`; needs `CAP_NET_RAW`).
+pub struct PacketSocket {
+    socket: OwnedFd,
+    link: LinkAddr,
+}
+
+impl PacketSocket {
+    /// On a link in the namespace of the calling thread.
+    pub fn open(link: &str) -> io::Result<Self> {
+        // sendto on a packet socket takes its link from the address; that of getifaddrs has it.
+        let link = link_address(link)?;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+        Ok(Self { socket, link })
+    }
+
+    /// Sends a frame.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        sendto(self.socket.as_raw_fd(), frame, &self.link, MsgFlags::empty())?;
+        Ok(())
+    }
+}
+
+/// Sends one frame on a link as it is.
 pub fn send_frame(link: &str, frame: &[u8]) -> io::Result<()> {
-    // sendto on a packet socket takes its link from the address; that of getifaddrs has it.
-    let address = link_address(link)?;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
-    sendto(socket.as_raw_fd(), frame, &address, MsgFlags::empty())?;
-    Ok(())
+    PacketSocket::open(link)?.send(frame)
 }
 
 /// Sends a frame to a VTEP as any process without privileges can, from an ordinary UDP socket.
