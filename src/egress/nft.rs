@@ -8,7 +8,9 @@ use egret_types::{Family, IfIndex, LinkName, MacAddr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use crate::nft_set::{Content, Count, DataType, Datum, Element, Entry, Set, Value, ValueType};
+pub use crate::nft_set::{
+    Capacity, Content, Count, DataType, Datum, Element, Entry, Set, Value, ValueType,
+};
 
 /// The family of an nft table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,6 +226,9 @@ pub enum Expr {
     /// some bits of its number, which the kernel makes by a keyed hash; the rule goes on only
     /// where more than so many flows live there, and ends otherwise. For the first packet of a flow.
     FlowsOver(FlowLimit),
+    /// `update @set { ct id }`: the number of the packet's flow, by which connection tracking lists
+    /// and deletes it (`CTA_ID`).
+    NoteFlow(String),
     /// `notrack`
     NoTrack,
     /// `counter`

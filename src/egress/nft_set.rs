@@ -35,9 +35,17 @@ pub enum Content {
     Exact(Vec<Entry>),
     /// Its owner alone: exactly these ranges of addresses, sorted and disjoint. An interval set.
     Ranges(Vec<(IpAddr, IpAddr)>),
-    /// Packets, by a statement in a rule: at most this many elements at a time. They go with what
-    /// they are about, and are nobody's to compare.
-    Dynamic(u32),
+    /// Packets, by a statement in a rule. What they put in is nobody's to compare.
+    Dynamic(Capacity),
+}
+
+/// How much a set holds that packets fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Elements at a time.
+    pub size: u32,
+    /// How long an element stays after it was last put in; absent: as long as what it counts.
+    pub seconds: Option<u32>,
 }
 
 /// Whether the elements of a set count the packets that find them.

@@ -9,7 +9,8 @@ use egret_types::{DualStack, Identity, IfIndex, Namespace, PoolName};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
-use crate::object::Placed;
+use crate::nft::{Removal, Ruleset};
+use crate::object::{Object, Placed};
 
 /// What is known of one attachment of ours; the journal keeps whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,5 +99,19 @@ impl AttachmentRecord {
             && (&self.netns, &self.pod) == (&new.netns, &new.pod)
             && (&self.leases, &self.decision, &self.shared)
                 == (&new.leases, &new.decision, &new.shared)
+    }
+    /// The destinations of its decisions, as sets without their chains: those are compared entry by
+    /// entry. With the chain, a set counts as filled when nobody has touched the chain, which is
+    /// quick, and wrong where somebody emptied the set by hand.
+    pub fn destinations(&self) -> Vec<Placed> {
+        let sets = |placed: &Placed| {
+            let Object::Nft(ruleset) = &placed.object else { return None };
+            let sets: Vec<_> =
+                ruleset.sets.iter().filter(|set| set.removal == Removal::Unused).cloned().collect();
+            let alone = Ruleset { sets, chains: vec![], elements: vec![], ..ruleset.clone() };
+            (!alone.sets.is_empty())
+                .then_some(Placed { place: placed.place, object: Object::Nft(alone) })
+        };
+        self.objects.iter().filter_map(sets).collect()
     }
 }

@@ -13,6 +13,10 @@ mod egress;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
+mod fence;
+#[cfg(test)]
 mod forgery;
 #[cfg(test)]
 mod gateway_role;
@@ -38,6 +42,8 @@ mod open;
 mod panics;
 #[cfg(test)]
 mod parallel;
+#[cfg(test)]
+mod repair;
 #[cfg(test)]
 mod repeated;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `egretctl repair`: the tunnel guard, and where the frames of each egress IP go, as the resources
-//! say today. After a failover by hand this is what sends the workers to the new gateway node.
+//! say today. After a failover by hand this is what sends the workers to the new gateway node. And
+//! where each pod may go, as its record has it.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub(crate) fn run(local: Local) -> Result<Outcome, CliError> {
         written += 1;
         output::line(format_args!("wrote {}", entry.object))?;
     }
+    fill_decisions(&node, &mut kernel)?;
     output::line(format_args!("{} egress IPs in use, {written} entries written", entries.len()))?;
     if entries.is_empty() {
         outcome = Outcome::Fine;
@@ -50,6 +52,20 @@ fn put_guard_back(node: &Node, kernel: &mut LinuxKernel) -> Result<(), CliError>
         foundation.clear();
     }
     Ok(apply::ensure_guarded(kernel, &topology.tunnel_guard()?, &foundation)?)
+}
+
+/// Where pods may go, as their records have it: sets that somebody emptied or filled by hand.
+fn fill_decisions(node: &Node, kernel: &mut LinuxKernel) -> Result<(), CliError> {
+    for (attachment, record) in node.local.records()?.live {
+        for placed in record.destinations() {
+            let differences = kernel.differences(placed.place, &placed.object)?;
+            if !differences.is_empty() {
+                kernel.ensure(placed.place, &placed.object)?;
+                output::line(format_args!("{attachment}: put back {}", differences.join("; ")))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One fdb entry for each identity in use. An attachment whose pool is gone from the resources

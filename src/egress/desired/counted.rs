@@ -13,6 +13,9 @@ pub const OVER: &str = "over";
 pub const UNKNOWN: &str = "unknown";
 /// inet: a packet of another identity than that of its flow.
 pub const FOREIGN_FLOW: &str = "foreign-flow";
+/// inet: numbers of flows that met a packet of another identity within the last hour. Such a flow
+/// keeps out its own pod's successor as long as that one goes on trying.
+pub const BLOCKED: &str = "blocked";
 /// inet: nothing that belongs to a flow, a wrong checksum for instance.
 pub const INVALID: &str = "invalid";
 /// inet: a new flow of an identity that has filled its share of the connection tracking table.

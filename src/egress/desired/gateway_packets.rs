@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 use egret_types::{Family, LinkName, ours};
 
-use super::counted::{FOREIGN_FLOW, INVALID, OVER, OVER_SHARE, PAIR, RECEIVED, UNKNOWN};
+use super::counted::{BLOCKED, FOREIGN_FLOW, INVALID, OVER, OVER_SHARE, PAIR, RECEIVED, UNKNOWN};
 use super::gateway::{GatewayFacts, OwnedPair, uplink_name};
 use super::share::Share;
 use super::tunnel::tunnel_name;
 use super::{Policy, Removal, base, chain, drop_counted, exact, link_is, nfproto, of_family};
 use crate::nft::{
-    Chain, Constant, DataType, Datum, Entry, Expr, Field, HookPoint, Op, Rule, Ruleset, Set,
-    TableFamily, Target, Value, ValueType,
+    Capacity, Chain, Constant, Content, Count, DataType, Datum, Entry, Expr, Field, HookPoint, Op,
+    Rule, Ruleset, Set, TableFamily, Target, Value, ValueType,
 };
 
 /// Before defragmentation (-400), whose queues are keyed by the zone: later, fragments of two nodes
@@ -25,6 +25,9 @@ const FENCE: i32 = 110;
 /// Bits of `ct state`.
 const CT_INVALID: u32 = 1;
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+/// A full set keeps no more numbers; what is dropped is dropped all the same.
+const BLOCKED_FLOWS: u32 = 4096;
+const BLOCKED_SECONDS: u32 = 3600;
 const ICMP: u32 = 1;
 const ICMPV6: u32 = 58;
 
@@ -48,10 +51,10 @@ pub(super) fn inet(facts: &GatewayFacts) -> Ruleset {
     let mut sets: Vec<Set> =
         Family::BOTH.into_iter().flat_map(|family| pair_sets(family, &facts.pairs)).collect();
     sets.extend([RECEIVED, OVER].map(|name| identities(name, &facts.pairs)));
-    sets.push(share.set());
+    sets.extend([share.set(), blocked()]);
     let chains = vec![
         refusal(UNKNOWN),
-        refusal(FOREIGN_FLOW),
+        foreign_flow(),
         refusal(INVALID),
         over_share(),
         filter("zone", HookPoint::Prerouting, BEFORE_DEFRAGMENTATION, Policy::Accept, vec![zone]),
@@ -82,6 +85,25 @@ pub(super) fn inet(facts: &GatewayFacts) -> Ruleset {
 /// A chain whose name is the reason for which what comes to it is dropped.
 fn refusal(reason: &str) -> Chain {
     chain(reason, vec![drop_counted()], Removal::Delete)
+}
+
+/// The flow is another tenant's. Its number is kept: packets that are dropped here keep it alive,
+/// so somebody must be able to delete it.
+fn foreign_flow() -> Chain {
+    let note = vec![Expr::NoteFlow(BLOCKED.into())];
+    chain(FOREIGN_FLOW, vec![note, drop_counted()], Removal::Delete)
+}
+
+fn blocked() -> Set {
+    let capacity = Capacity { size: BLOCKED_FLOWS, seconds: Some(BLOCKED_SECONDS) };
+    Set {
+        name: BLOCKED.into(),
+        key: vec![DataType::Mark],
+        value: ValueType::None,
+        content: Content::Dynamic(capacity),
+        count: Count::Nothing,
+        removal: Removal::Delete,
+    }
 }
 
 /// Its flows are too many: counted for the identity, and all together.

@@ -1,7 +1,7 @@
 //! How much of the connection tracking table one identity may fill: half of it, so that a pod which
 //! opens flows without end leaves the other half to all others.
 
-use crate::nft::{Content, Count, DataType, FlowLimit, Removal, Set, ValueType};
+use crate::nft::{Capacity, Content, Count, DataType, FlowLimit, Removal, Set, ValueType};
 
 /// Flows are counted in so many buckets. A list of all flows of an identity would be walked for
 /// each new one: with 4096 buckets and a table of 262 144 entries a list has at most 32.
@@ -41,7 +41,7 @@ impl Share {
             name: self.set_name(),
             key: vec![DataType::Mark, DataType::Mark],
             value: ValueType::None,
-            content: Content::Dynamic(self.table.max(1)),
+            content: Content::Dynamic(Capacity { size: self.table.max(1), seconds: None }),
             count: Count::Nothing,
             removal: Removal::Delete,
         }

@@ -136,7 +136,7 @@ pub(super) fn shape_difference(set: &Set, present: &found::Set) -> Option<String
     }
     let kind = |flag: SetFlags| present.flags & flag.bits() != 0;
     let size = match set.content {
-        Content::Dynamic(size) => Some(size),
+        Content::Dynamic(capacity) => Some(capacity.size),
         _ => None,
     };
     if matches!(set.content, Content::Ranges(_)) != kind(SetFlags::Interval)

@@ -229,22 +229,31 @@ pub(super) fn lookup(set: &str, mode: LookupMode) -> Expression {
 /// Adds what begins in the first register to a dynamic set, unless it is there, and counts the
 /// packet's flow there. The rule goes on when more than `limit` live flows are counted.
 pub(super) fn count_flows_over(set: &str, limit: u32) -> Expression {
-    const SET_NAME: u16 = 1;
-    const OPERATION: (u16, u32) = (3, 0); // NFT_DYNSET_OP_ADD
-    const SREG_KEY: u16 = 4;
+    const ADD: u32 = 0; // NFT_DYNSET_OP_ADD
     const EXPRESSION: u16 = 7;
     const COUNT: u16 = 1;
     const FLAGS: (u16, u32) = (2, 1); // NFT_CONNLIMIT_F_INV: over
     let limit = [number(COUNT, limit), number(FLAGS.0, FLAGS.1)];
-    other(
-        "dynset",
-        vec![
-            DefaultNla::new(SET_NAME, terminated(set)),
-            register(SREG_KEY, START),
-            number(OPERATION.0, OPERATION.1),
-            DefaultNla::new(EXPRESSION, nested("connlimit", &limit)),
-        ],
-    )
+    let mut attributes = put(set, ADD);
+    attributes.push(DefaultNla::new(EXPRESSION, nested("connlimit", &limit)));
+    other("dynset", attributes)
+}
+
+/// Puts what begins in the first register into a dynamic set, or makes it young again there.
+pub(super) fn put_into(set: &str) -> Expression {
+    const UPDATE: u32 = 1; // NFT_DYNSET_OP_UPDATE
+    other("dynset", put(set, UPDATE))
+}
+
+fn put(set: &str, operation: u32) -> Vec<DefaultNla> {
+    const SET_NAME: u16 = 1;
+    const OPERATION: u16 = 3;
+    const SREG_KEY: u16 = 4;
+    vec![
+        DefaultNla::new(SET_NAME, terminated(set)),
+        register(SREG_KEY, START),
+        number(OPERATION, operation),
+    ]
 }
 
 /// The value of an attribute that holds one expression: its name and its own attributes.

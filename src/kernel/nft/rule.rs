@@ -11,8 +11,8 @@ use super::error::Error;
 use super::expression::{
     At, Convert, CtKey, Expression, Header, LookupMode, START, bitwise, byteorder, compare,
     count_flows_over, counter, forward, immediate, jump, load_ct, load_fib_daddr_type,
-    load_fib_reverse_path, load_meta, load_payload, lookup, no_track, snat, store_ct, store_link,
-    store_meta, verdict,
+    load_fib_reverse_path, load_meta, load_payload, lookup, no_track, put_into, snat, store_ct,
+    store_link, store_meta, verdict,
 };
 
 /// `IFNAMSIZ`: a name of this many bytes, filled with zeros, is compared whole.
@@ -97,6 +97,7 @@ fn encode_expr(expr: &Expr, out: &mut Vec<Expression>) -> Option<()> {
             out.push(snat(protocol(*family), START));
         }
         Expr::FlowsOver(limit) => count_flows(limit, out),
+        Expr::NoteFlow(set) => out.extend([load_ct(CtKey::Id, START), put_into(set)]),
         Expr::NoTrack => out.push(no_track()),
         Expr::Counter => out.push(counter()),
         Expr::Accept => out.push(verdict(Verdict::Other(NF_ACCEPT))),

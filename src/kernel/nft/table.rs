@@ -1,7 +1,7 @@
 //! Messages that change the objects of one table. Each method adds one to a transaction; the caller
 //! knows what is there and what is not.
 
-use egret_egress::nft::{Chain, Content, Count, Set, TableFamily, ValueType};
+use egret_egress::nft::{Capacity, Chain, Content, Count, Set, TableFamily, ValueType};
 use egret_types::ours::NFT_OWNER;
 use netlink_packet_core::{DefaultNla, Emitable, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
@@ -61,8 +61,11 @@ impl Table<'_> {
         if set.value != ValueType::None {
             flags |= SetFlags::Map;
         }
-        if matches!(set.content, Content::Dynamic(_)) {
+        if let Content::Dynamic(capacity) = set.content {
             flags |= SetFlags::Eval;
+            if capacity.seconds.is_some() {
+                flags |= SetFlags::Timeout;
+            }
         }
         let mut attributes = vec![
             SetAttribute::Table(self.name.to_owned()),
@@ -76,8 +79,9 @@ impl Table<'_> {
         if let Some((kind, len)) = shape.value {
             attributes.extend([SetAttribute::DataType(kind), SetAttribute::DataLen(len)]);
         }
-        if let Content::Dynamic(size) = set.content {
+        if let Content::Dynamic(Capacity { size, seconds }) = set.content {
             attributes.push(SetAttribute::Description(vec![SetDescription::Size(size)]));
+            attributes.extend(seconds.map(|it| SetAttribute::Timeout(u64::from(it) * 1000)));
         }
         if set.count == Count::Packets {
             let counter = DefaultNla::new(found::SET_EXPRESSION, element_counter());
