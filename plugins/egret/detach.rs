@@ -6,8 +6,9 @@ use std::time::Duration;
 use egret_cni::{CniError, Code, Delegate, Request};
 use egret_egress::apply;
 use egret_egress::desired::{Names, attachment_by_name};
-use egret_egress::kernel::{Failure, Kernel};
-use egret_egress::object::{Object, Place, Placed};
+use egret_egress::kernel::Kernel;
+use egret_egress::object::Placed;
+use egret_egress::presence::Sighting;
 use egret_egress::record::AttachmentRecord;
 use egret_kernel::Netns;
 use egret_resources::LocalConfig;
@@ -45,7 +46,7 @@ pub(crate) fn run(
 ) -> Result<(), CniError> {
     let attachment = request.attachment();
     let known = look_up(records, attachment)?;
-    if matches!(known, Known::Nothing) && !has_link(kernel, attachment)? {
+    if matches!(known, Known::Nothing) && !sight(kernel, attachment, None)?.link {
         return Ok(());
     }
     let run_dir = &request.own().run_dir;
@@ -95,14 +96,9 @@ pub(crate) fn remove(
     records.remove(attachment).map_err(|e| error::store(&e))
 }
 
-/// Of the namespace at a path; `None` if it is gone. That it cannot be looked at is no reason to
-/// believe that it is.
+/// Of the namespace at a path; `None` if it is gone.
 fn inode(path: &Path) -> Result<Option<u64>, CniError> {
-    match Netns::open(path) {
-        Ok(netns) => Ok(Some(netns.inode())),
-        Err(failure) if failure.is_no_namespace() => Ok(None),
-        Err(failure) => Err(CniError::caused_by(Code::IO_FAILURE, &failure)),
-    }
+    Netns::inode_at(path).map_err(|error| CniError::caused_by(Code::IO_FAILURE, &error))
 }
 
 fn look_up(
@@ -130,36 +126,18 @@ fn objects(
     match known {
         Known::Recorded(record) => {
             let boot: String = boot_id::read().map_err(|e| error::store(&e))?.into();
-            let alive = has_link(kernel, attachment)?;
-            Ok(remaining(record, &boot, netns.filter(|_| alive)))
+            Ok(sight(kernel, attachment, netns)?.remaining(record, &boot))
         }
         Known::Damaged | Known::Nothing => Ok(attachment_by_name(&Names::of(attachment))),
     }
 }
 
-/// The node's end of the attachment's link exists, and with it the namespace of its other end.
-fn has_link(kernel: &mut dyn Kernel, attachment: &Attachment) -> Result<bool, CniError> {
-    match kernel.list_links(Place::Egret) {
-        Ok(links) => Ok(links.iter().any(|link| link.name == Names::of(attachment).node)),
-        Err(Failure::NoNamespace { .. }) => Ok(false),
-        Err(failure) => Err(error::kernel(&failure)),
-    }
-}
-
-/// What of a record can still be its own. Nothing after a reboot: numbers of links and addresses
-/// have been given anew. In the pod's namespace nothing when that is another one now: runtimes come
-/// late, with a path that by then may name the namespace of another pod, or the node's. The kernel
-/// gives the number of a dead namespace out again, so it counts only while the pod's link, which
-/// ends with the namespace, is there.
-fn remaining(record: &AttachmentRecord, boot: &str, netns: Option<u64>) -> Vec<Placed> {
-    if record.netns.boot_id != boot {
-        return Vec::new();
-    }
-    let same = netns == Some(record.netns.inode);
-    // The link between both namespaces is removed from the other side.
-    let elsewhere =
-        |placed: &&Placed| placed.place != Place::Pod || matches!(placed.object, Object::Veth(_));
-    record.objects.iter().filter(|placed| same || elsewhere(placed)).cloned().collect()
+fn sight(
+    kernel: &mut dyn Kernel,
+    attachment: &Attachment,
+    netns: Option<u64>,
+) -> Result<Sighting, CniError> {
+    Sighting::of(kernel, attachment, netns).map_err(|failure| error::kernel(&failure))
 }
 
 fn remove_objects(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<(), CniError> {

@@ -11,6 +11,7 @@ mod nft_set;
 mod nft_text;
 pub mod object;
 pub mod obsolete;
+pub mod presence;
 pub mod record;
 pub mod selection;
 pub mod topology;

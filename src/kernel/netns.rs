@@ -54,6 +54,16 @@ impl Netns {
         Self::open(Path::new(OWN))
     }
 
+    /// The inode of the namespace at a path; `None` if there is none. That it cannot be looked at is
+    /// no reason to believe that it is gone.
+    pub fn inode_at(path: &Path) -> Result<Option<u64>, Error> {
+        match Self::open(path) {
+            Ok(netns) => Ok(Some(netns.inode)),
+            Err(error) if error.is_no_namespace() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The number that tells this namespace from all others of the machine until it is rebooted.
     pub fn inode(&self) -> u64 {
         self.inode
