@@ -25,6 +25,8 @@ pub(crate) struct IpamSection {
     state_dir: Option<PathBuf>,
     node_name: Option<String>,
     pub(crate) requests: Option<Value>,
+    /// What GC without a list means: that no attachment is valid. `egret` always gives a list.
+    pub(crate) gc_without_list: bool,
     /// The keys for pod addresses.
     pools: Option<Value>,
     scope: Option<Value>,

@@ -6,6 +6,7 @@ mod error;
 mod logger;
 mod plugin;
 mod requests;
+mod status;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use egret_cni::Environment;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    egret_cni::answer_panics(end);
+    egret_cni::answer_always(end);
     logger::start();
     let environment = std::env::vars_os().collect::<Environment>();
     let (mut stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
@@ -27,8 +28,13 @@ fn main() -> ExitCode {
     ExitCode::from(egret_cni::run(&plugin, environment, &mut stdin, &mut stdout, &mut stderr))
 }
 
-/// The answer to a panic, and the end. Nothing is unwound: what survives a kill survives this.
-#[expect(clippy::exit, clippy::disallowed_methods, reason = "a panic hook has no other way to end")]
+/// The answer to a panic or at a deadline, and the end. Nothing is unwound: what survives a kill
+/// survives this.
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "neither a panic hook nor a thread can end a process otherwise"
+)]
 fn end(answer: &str) {
     // Nobody is left to be told if stdout is closed.
     writeln!(io::stdout(), "{answer}").ok();

@@ -6,14 +6,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use egret_cni::{About, Added, CniError, Code, IpamResult, Plugin, Request, ResultIp};
-use egret_ipam::{BootId, Ipam, Lease, NetnsInode, Stamps, Timestamp};
+use egret_cni::{
+    About, Added, CniError, Code, IpamResult, NetworkRequest, Plugin, Request, ResultIp,
+    ValidAttachments,
+};
+use egret_ipam::{Allocator, BootId, HolderNetns, Ipam, Lease, Stamps, Timestamp};
 use egret_store::{HolderDir, LeaseDir, boot_id, resource_dir};
 use egret_types::{LinkAddress, NodeName};
 
 use crate::config::{Config, IpamSection};
-use crate::error;
 use crate::requests::{self, Answer, LEASES};
+use crate::{error, status};
 
 /// The plugin.
 pub(crate) struct EgretIpam;
@@ -43,8 +46,9 @@ impl Plugin for EgretIpam {
         let pools = requests::pools(&asked, &resources)?;
         let wants = requests::wants(&asked, &pools);
         let node = Node::open(section)?;
-        let netns = request.netns().and_then(inode);
-        let leases = node.ipam().add(request.attachment(), netns, &wants).map_err(error::ipam)?;
+        let netns = request.netns().and_then(look_at);
+        let leases =
+            node.ipam().add(request.attachment(), netns.as_ref(), &wants).map_err(error::ipam)?;
         answer(&leases).map(Added::Ipam)
     }
 
@@ -68,8 +72,39 @@ impl Plugin for EgretIpam {
         let pairs: Vec<_> = asked.into_iter().map(|asked| (asked.pool, asked.owner)).collect();
         let wants = Some(pairs.as_slice()).filter(|pairs| !pairs.is_empty());
         let node = Node::open(section)?;
-        let netns = request.netns().and_then(inode);
-        node.ipam().check(request.attachment(), netns, wants).map_err(error::ipam)
+        let netns = request.netns().and_then(look_at);
+        node.ipam().check(request.attachment(), netns.as_ref(), wants).map_err(error::ipam)
+    }
+
+    /// The attachments of this network that the runtime does not have, and whose namespaces are
+    /// gone, hold nothing any more.
+    fn gc(&self, request: &NetworkRequest<Config>) -> Result<(), CniError> {
+        let valid = valid_attachments(request)?;
+        let node = Node::open(&request.own().ipam)?;
+        let lives = |netns: &HolderNetns| look_at(&netns.path).as_ref() == Some(netns);
+        let network = request.config().name();
+        let collected = node.ipam().gc(network, |attachment| valid.contains(attachment), lives);
+        let collected = collected.map_err(|failed| error::ipam(failed.into()))?;
+        for attachment in &collected.removed {
+            log::info!("GC: {attachment} held addresses and does not exist: released");
+        }
+        if collected.failed.is_empty() {
+            return Ok(());
+        }
+        let told = |(attachment, error): &(_, _)| format!("{attachment}: {error}");
+        let msg = format!("{} attachments could not be released", collected.failed.len());
+        let details: Vec<String> = collected.failed.iter().map(told).collect();
+        Err(CniError::new(Code::IO_FAILURE, msg).with_details(details.join("; ")))
+    }
+
+    /// The resources can be used, and an address can be given.
+    fn status(&self, request: &NetworkRequest<Config>) -> Result<(), CniError> {
+        let section = &request.own().ipam;
+        section.refuse_pod_addresses()?;
+        let resources = resource_dir::load(&section.resources_dir())
+            .map_err(|error| CniError::new(Code::NOT_AVAILABLE, error.to_string()))?;
+        let node = Node::open(section)?;
+        status::check(&Allocator::new(&node.leases, &node.stamps), &resources, &node.name)
     }
 }
 
@@ -112,9 +147,22 @@ fn warn_unknown(request: &Request<Config>) {
     }
 }
 
-/// The namespace's number, if it exists.
-fn inode(netns: &Path) -> Option<NetnsInode> {
-    netns.metadata().ok().map(|found| NetnsInode(found.ino()))
+fn valid_attachments(request: &NetworkRequest<Config>) -> Result<ValidAttachments, CniError> {
+    match request.valid_attachments()? {
+        Some(valid) => Ok(valid),
+        None if request.own().ipam.gc_without_list => Ok(ValidAttachments::default()),
+        None => {
+            let msg = "key \"cni.dev/valid-attachments\" is missing: GC without a list removes \
+                       nothing unless \"ipam.gcWithoutList\" is true";
+            Err(CniError::new(Code::INVALID_CONFIG, msg))
+        }
+    }
+}
+
+/// The namespace at a path, if there is one.
+fn look_at(path: &Path) -> Option<HolderNetns> {
+    let inode = path.metadata().ok()?.ino();
+    Some(HolderNetns { path: path.to_path_buf(), inode })
 }
 
 /// `ips` is for others, as networks of one address; `egret` reads the leases.

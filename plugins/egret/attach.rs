@@ -153,7 +153,7 @@ impl<'a> Attach<'a> {
         let config = self.request.own();
         let ipam = ipam_section(self.request.config().ipam()?, config, &plan.wanted.requests)?;
         // Looked for before anything is begun: DEL of what was begun needs it as well.
-        let delegate = Delegate::new(&Programs, self.request, &ipam)?;
+        let delegate = Delegate::new(&Programs, self.request.network(), &ipam)?;
         let mut record = self.begun(plan);
         if old.is_none() {
             self.put(&record)?;

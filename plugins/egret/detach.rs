@@ -24,8 +24,9 @@ use crate::leases::ipam_section;
 /// What is left of an attachment whose leases could not be given back.
 const KEPT: &str =
     "links, routes and rules are removed; record and lease are kept for the next DEL";
-/// How long DEL waits for others on this node.
-const LOCK_DEADLINE: Duration = Duration::from_secs(8);
+/// How long DEL waits for others on this node. With the delegate's time it ends before its own
+/// deadline.
+pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What is known of an attachment that is to go.
 enum Known {
@@ -78,7 +79,7 @@ fn release(
     records: &AttachmentDir<AttachmentRecord>,
 ) -> Result<(), CniError> {
     let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
-    Delegate::new(&Programs, request, &ipam)?.del()?;
+    Delegate::new(&Programs, request.network(), &ipam)?.del()?;
     records.remove(request.attachment()).map_err(|e| error::store(&e))
 }
 
@@ -97,7 +98,7 @@ pub(crate) fn remove(
 }
 
 /// Of the namespace at a path; `None` if it is gone.
-fn inode(path: &Path) -> Result<Option<u64>, CniError> {
+pub(crate) fn inode(path: &Path) -> Result<Option<u64>, CniError> {
     Netns::inode_at(path).map_err(|error| CniError::caused_by(Code::IO_FAILURE, &error))
 }
 
@@ -132,7 +133,7 @@ fn objects(
     }
 }
 
-fn sight(
+pub(crate) fn sight(
     kernel: &mut dyn Kernel,
     attachment: &Attachment,
     netns: Option<u64>,
@@ -140,7 +141,7 @@ fn sight(
     Sighting::of(kernel, attachment, netns).map_err(|failure| error::kernel(&failure))
 }
 
-fn remove_objects(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<(), CniError> {
+pub(crate) fn remove_objects(kernel: &mut dyn Kernel, objects: &[Placed]) -> Result<(), CniError> {
     let failures = apply::remove_all(kernel, objects);
     if failures.is_empty() {
         return Ok(());

@@ -11,9 +11,6 @@ use egret_cni::{Exec, Invocation, Output};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-/// How long the IPAM plugin may take. Locks included, ADD ends before the runtime loses patience.
-const DEADLINE: Duration = Duration::from_secs(8);
-
 /// Programs of this machine.
 pub(crate) struct Programs;
 
@@ -36,7 +33,7 @@ impl Exec for Programs {
         let pipes = (child.stdin.take(), child.stdout.take());
         let talked = talk(child.id(), pipes, invocation.stdin.to_owned());
         let late = |_| Err(io::ErrorKind::TimedOut.into());
-        let stdout = match talked.recv_timeout(DEADLINE).unwrap_or_else(late) {
+        let stdout = match talked.recv_timeout(invocation.deadline).unwrap_or_else(late) {
             Ok(stdout) => stdout,
             Err(error) => {
                 child.kill()?;

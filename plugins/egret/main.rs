@@ -2,6 +2,7 @@
 //! gateway. See `plugin.rs` for what each operation does.
 
 mod attach;
+mod collect;
 mod detach;
 mod error;
 mod exec;
@@ -11,6 +12,7 @@ mod logger;
 mod node;
 mod plugin;
 mod pod;
+mod status;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,15 +26,20 @@ use egret_cni::Environment;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    egret_cni::answer_panics(end);
+    egret_cni::answer_always(end);
     let environment = std::env::vars_os().collect::<Environment>();
     let (mut stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
     let plugin = plugin::Egret;
     ExitCode::from(egret_cni::run(&plugin, environment, &mut stdin, &mut stdout, &mut stderr))
 }
 
-/// The answer to a panic, and the end. Nothing is unwound: what survives a kill survives this.
-#[expect(clippy::exit, clippy::disallowed_methods, reason = "a panic hook has no other way to end")]
+/// The answer to a panic or at a deadline, and the end. Nothing is unwound: what survives a kill
+/// survives this.
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "neither a panic hook nor a thread can end a process otherwise"
+)]
 fn end(answer: &str) {
     // Nobody is left to be told if stdout is closed.
     writeln!(io::stdout(), "{answer}").ok();

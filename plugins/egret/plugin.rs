@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use egret_cni::{About, Added, CniError, Code, Delegate, Plugin, Request};
+use egret_cni::{About, Added, CniError, Code, Delegate, NetworkRequest, Plugin, Request};
 use egret_egress::apply;
 use egret_egress::desired::{Names, identity_fdb};
 use egret_egress::kernel::{Failure, Kernel};
@@ -19,7 +19,7 @@ use egret_store::{boot_id, resource_dir};
 use crate::attach::{Attach, LOCK_DEADLINE};
 use crate::exec::Programs;
 use crate::leases::ipam_section;
-use crate::{detach, error, links, logger, node};
+use crate::{collect, detach, error, links, logger, node, status};
 
 /// The plugin.
 pub(crate) struct Egret;
@@ -35,10 +35,6 @@ impl Plugin for Egret {
     fn add(&self, request: &Request<LocalConfig>) -> Result<Added, CniError> {
         start_log(request);
         let config = request.own();
-        if let Some((key, value)) = config.not_honoured() {
-            let msg = format!("key {key:?} is {value}: this version does not honour it");
-            return Err(CniError::new(Code::UNSUPPORTED_FIELD, msg));
-        }
         let prev = request.config().require_prev_result()?;
         let netns = identify(request.require_netns()?)?;
         let records = AttachmentDir::new(&config.state_dir);
@@ -95,7 +91,18 @@ impl Plugin for Egret {
             return Err(error.with_details(others.join("; ")));
         }
         let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
-        Delegate::new(&Programs, request, &ipam)?.check()
+        Delegate::new(&Programs, request.network(), &ipam)?.check()
+    }
+
+    fn gc(&self, request: &NetworkRequest<LocalConfig>) -> Result<(), CniError> {
+        start_network_log(request);
+        let records = AttachmentDir::new(&request.own().state_dir);
+        collect::run(request, &records, &mut node_kernel(request.own()))
+    }
+
+    fn status(&self, request: &NetworkRequest<LocalConfig>) -> Result<(), CniError> {
+        start_network_log(request);
+        status::check(request, &mut node_kernel(request.own()))
     }
 }
 
@@ -117,9 +124,23 @@ fn detach_if_begun(
 
 fn start_log(request: &Request<LocalConfig>) {
     logger::start(request.own(), request.attachment());
+    warn_unknown(request.network());
+}
+
+fn start_network_log(request: &NetworkRequest<LocalConfig>) {
+    logger::start(request.own(), &format_args!("network {}", request.config().name()));
+    warn_unknown(request);
+}
+
+fn warn_unknown(request: &NetworkRequest<LocalConfig>) {
     for key in request.config().unknown_keys() {
         log::warn!("network configuration: {key}");
     }
+}
+
+/// The kernel of a call without a pod.
+fn node_kernel(config: &LocalConfig) -> LinuxKernel {
+    LinuxKernel::new(Places { egret: config.netns.clone(), pod: None })
 }
 
 /// The kernel of this call: the egret namespace, and the pod's while it exists.

@@ -1,5 +1,7 @@
-//! The operations of the protocol and the variables that each one needs. One table, so that a new
-//! operation is a row here and a method of the trait.
+//! The operations of the protocol, the variables that each one needs and the time it may take. One
+//! table, so that a new operation is a row here and a method of the trait.
+
+use std::time::Duration;
 
 use crate::{CniError, Code, Environment};
 
@@ -47,15 +49,18 @@ impl Variable {
 
 /// `CNI_PATH` is optional in the specification; ADD and CHECK ask for it as all Go plugins do. DEL
 /// does not: it must work with as little as possible, and only a delegate needs the path.
-const TABLE: [(Command, &str, &[Variable]); 6] = {
+///
+/// Runtimes give ADD minutes and DEL one at least; ours ends before, with an answer. STATUS is asked
+/// every few seconds.
+const TABLE: [(Command, &str, &[Variable], Duration); 6] = {
     use Variable::{ContainerId, IfName, Netns, Path};
     [
-        (Command::Add, "ADD", &[ContainerId, Netns, IfName, Path]),
-        (Command::Del, "DEL", &[ContainerId, IfName]),
-        (Command::Check, "CHECK", &[ContainerId, Netns, IfName, Path]),
-        (Command::Gc, "GC", &[Path]),
-        (Command::Status, "STATUS", &[]),
-        (Command::Version, "VERSION", &[]),
+        (Command::Add, "ADD", &[ContainerId, Netns, IfName, Path], Duration::from_secs(20)),
+        (Command::Del, "DEL", &[ContainerId, IfName], Duration::from_secs(10)),
+        (Command::Check, "CHECK", &[ContainerId, Netns, IfName, Path], Duration::from_secs(5)),
+        (Command::Gc, "GC", &[Path], Duration::from_mins(1)),
+        (Command::Status, "STATUS", &[], Duration::from_secs(5)),
+        (Command::Version, "VERSION", &[], Duration::from_secs(5)),
     ]
 };
 
@@ -73,12 +78,23 @@ impl Command {
         TABLE[self as usize].2
     }
 
+    /// How long it may take, from its beginning to its answer.
+    pub fn deadline(self) -> Duration {
+        TABLE[self as usize].3
+    }
+
+    /// How long a delegated plugin may take for it: less than half, since its caller waits for
+    /// locks and works as well.
+    pub(crate) fn delegate_deadline(self) -> Duration {
+        self.deadline() * 2 / 5
+    }
+
     /// What the environment asks for; `None` if it asks for nothing.
     pub(crate) fn read(environment: &Environment) -> Result<Option<Self>, CniError> {
         let Some(value) = environment.get(Self::VARIABLE) else { return Ok(None) };
-        let row = TABLE.iter().find(|(_, name, _)| value == *name);
+        let row = TABLE.iter().find(|(_, name, ..)| value == *name);
         row.map(|(command, ..)| Some(*command)).ok_or_else(|| {
-            let names = TABLE.map(|(_, name, _)| name).join(", ");
+            let names = TABLE.map(|(_, name, ..)| name).join(", ");
             let value = value.to_string_lossy();
             let msg = format!("{} is {value:?}, not one of {names}", Self::VARIABLE);
             CniError::new(Code::INVALID_ENVIRONMENT, msg)
@@ -110,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_table_is_in_order_of_the_enum() {
-        for (position, (command, name, _)) in TABLE.iter().enumerate() {
+        for (position, (command, name, ..)) in TABLE.iter().enumerate() {
             assert_eq!(*command as usize, position);
             let environment = Environment::from_iter([("CNI_COMMAND", *name)]);
             assert_eq!(Command::read(&environment), Ok(Some(*command)));

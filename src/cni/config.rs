@@ -71,7 +71,7 @@ impl<T: DeserializeOwned> NetworkConfig<T> {
         let name = network_name(&document.object)?;
         // The previous result may be large and is nobody's key.
         let own = document.object.select(|key| !key.eq_ignore_ascii_case("prevResult"));
-        let own = own.map_err(|error| undecodable(format_args!("configuration: {error}")))?;
+        let own = own.map_err(|error| CniError::undecodable(&error))?;
         let (own, unknown_keys) = lenient::read(own, PROTOCOL)
             .map_err(|refusal| CniError::from(refusal).in_context("network configuration"))?;
         Ok(Self { document, name, own, unknown_keys })

@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+use egret_types::Attachment;
 use serde_json::value::RawValue;
 
-use crate::{CniError, Code, Command, Environment, IpamResult, RawObject, Request, Variable};
+use crate::{
+    CniError, Code, Command, Environment, IpamResult, NetworkRequest, RawObject, ValidAttachments,
+    Variable,
+};
 
 /// What is to be run.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Invocation<'a> {
     pub environment: Vec<(OsString, OsString)>,
     /// What it reads.
     pub stdin: &'a str,
+    /// How long it may take.
+    pub deadline: Duration,
 }
 
 /// What came of it. Its stderr went through to ours.
@@ -38,7 +44,7 @@ pub trait Exec {
     /// The first directory of `paths` that has an executable file of this name gives the path.
     fn find(&self, plugin: &str, paths: &[PathBuf]) -> Option<PathBuf>;
 
-    /// Runs it to its end, or ends it when it takes too long ([`io::ErrorKind::TimedOut`]).
+    /// Runs it to its end, or ends it at its deadline ([`io::ErrorKind::TimedOut`]).
     fn run(&self, invocation: &Invocation<'_>) -> io::Result<Output>;
 
     /// Waits before the next attempt.
@@ -50,13 +56,13 @@ pub trait Exec {
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A delegated IPAM plugin, ready to be called for one attachment.
+/// A delegated IPAM plugin, ready to be called for what its caller was called for.
 pub struct Delegate<'a> {
     exec: &'a dyn Exec,
     plugin: String,
     path: PathBuf,
     environment: &'a Environment,
-    config: String,
+    document: RawObject,
 }
 
 impl<'a> Delegate<'a> {
@@ -68,7 +74,7 @@ impl<'a> Delegate<'a> {
     /// [`Code::INVALID_ENVIRONMENT`] without `CNI_PATH`.
     pub fn new<C>(
         exec: &'a dyn Exec,
-        request: &'a Request<C>,
+        request: &'a NetworkRequest<C>,
         ipam: &RawObject,
     ) -> Result<Self, CniError> {
         let plugin = plugin_name(ipam.get("type"))?;
@@ -84,11 +90,8 @@ impl<'a> Delegate<'a> {
             CniError::new(Code::INVALID_CONFIG, msg).with_details(format!("looked in {paths:?}"))
         })?;
         let mut document = request.config().document().clone();
-        let config = document.set("ipam", ipam).and_then(|()| serde_json::to_string(&document));
-        let config = config.map_err(|error| {
-            CniError::caused_by(Code::INTERNAL, &error).in_context("write the delegate's stdin")
-        })?;
-        Ok(Self { exec, plugin, path, environment, config })
+        document.set("ipam", ipam).map_err(|error| unwritable(&error))?;
+        Ok(Self { exec, plugin, path, environment, document })
     }
 
     /// Calls ADD. After a failure the plugin may hold addresses all the same: the caller owes it a
@@ -100,7 +103,7 @@ impl<'a> Delegate<'a> {
     /// run or told no error; [`Code::TRY_AGAIN_LATER`] if its file is being written or it did not
     /// end in time; [`Code::DECODING_FAILURE`] if it printed no result.
     pub fn add(&self) -> Result<IpamResult, CniError> {
-        let text = self.call(Command::Add)?;
+        let text = self.call(Command::Add, &self.document)?;
         IpamResult::parse(&text).map_err(|error| error.in_context(&self.plugin))
     }
 
@@ -109,7 +112,21 @@ impl<'a> Delegate<'a> {
     /// # Errors
     /// As [`Delegate::add`].
     pub fn del(&self) -> Result<(), CniError> {
-        self.call(Command::Del).map(drop)
+        self.call(Command::Del, &self.document).map(drop)
+    }
+
+    /// Calls DEL for an attachment that the caller itself was not called for: GC has found that it
+    /// does not exist any more.
+    ///
+    /// # Errors
+    /// As [`Delegate::add`].
+    pub fn del_of(&self, attachment: &Attachment) -> Result<(), CniError> {
+        let environment = self
+            .environment
+            .with(Variable::ContainerId, attachment.container_id.as_str())
+            .with(Variable::IfName, attachment.ifname.as_str())
+            .with(Variable::Netns, "");
+        self.call_in(&environment, Command::Del, &self.document).map(drop)
     }
 
     /// Calls CHECK.
@@ -117,14 +134,43 @@ impl<'a> Delegate<'a> {
     /// # Errors
     /// As [`Delegate::add`].
     pub fn check(&self) -> Result<(), CniError> {
-        self.call(Command::Check).map(drop)
+        self.call(Command::Check, &self.document).map(drop)
     }
 
-    fn call(&self, command: Command) -> Result<Vec<u8>, CniError> {
+    /// Calls GC, with this list in the place of the one that the caller got.
+    ///
+    /// # Errors
+    /// As [`Delegate::add`].
+    pub fn gc(&self, valid: &ValidAttachments) -> Result<(), CniError> {
+        let mut document = self.document.clone();
+        valid.write(&mut document).map_err(|error| unwritable(&error))?;
+        self.call(Command::Gc, &document).map(drop)
+    }
+
+    /// Calls STATUS.
+    ///
+    /// # Errors
+    /// As [`Delegate::add`].
+    pub fn status(&self) -> Result<(), CniError> {
+        self.call(Command::Status, &self.document).map(drop)
+    }
+
+    fn call(&self, command: Command, document: &RawObject) -> Result<Vec<u8>, CniError> {
+        self.call_in(self.environment, command, document)
+    }
+
+    fn call_in(
+        &self,
+        environment: &Environment,
+        command: Command,
+        document: &RawObject,
+    ) -> Result<Vec<u8>, CniError> {
+        let stdin = serde_json::to_string(document).map_err(|error| unwritable(&error))?;
         let invocation = Invocation {
             path: &self.path,
-            environment: self.environment.with(Command::VARIABLE, command.as_str()),
-            stdin: &self.config,
+            environment: environment.of_child(command),
+            stdin: &stdin,
+            deadline: command.delegate_deadline(),
         };
         let output = self.run(&invocation)?;
         if output.status == Some(0) {
@@ -165,6 +211,10 @@ impl<'a> Delegate<'a> {
     }
 }
 
+fn unwritable(error: &serde_json::Error) -> CniError {
+    CniError::caused_by(Code::INTERNAL, error).in_context("write the delegate's stdin")
+}
+
 fn plugin_name(value: Option<&RawValue>) -> Result<String, CniError> {
     let invalid =
         |what: &str| CniError::new(Code::INVALID_CONFIG, format!("key \"ipam.type\" {what}"));
@@ -183,6 +233,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::Request;
 
     #[derive(Debug, Deserialize)]
     struct NoKeys {}
@@ -193,6 +244,7 @@ mod tests {
         answers: RefCell<VecDeque<io::Result<Output>>>,
         commands: RefCell<Vec<String>>,
         stdin: RefCell<String>,
+        container: RefCell<String>,
         pauses: RefCell<u32>,
     }
 
@@ -217,6 +269,8 @@ mod tests {
             self.commands.borrow_mut().push(command.to_owned());
             assert_eq!(invocation.path, Path::new("/opt/cni/bin/egret-ipam"));
             assert_eq!(environment.get("TRACEPARENT").unwrap(), "t");
+            let id = environment.get("CNI_CONTAINERID").unwrap().to_str().unwrap();
+            id.clone_into(&mut self.container.borrow_mut());
             invocation.stdin.clone_into(&mut self.stdin.borrow_mut());
             self.answers.borrow_mut().pop_front().unwrap_or_else(|| ends(0, ""))
         }
@@ -254,7 +308,7 @@ mod tests {
         let request = request("/opt/cni/bin:/x");
         let mut ipam = request.config().ipam().unwrap();
         ipam.set("stateDir", &"/var/lib/egret").unwrap();
-        work(&Delegate::new(script, &request, &ipam).unwrap())
+        work(&Delegate::new(script, request.network(), &ipam).unwrap())
     }
 
     #[test]
@@ -314,6 +368,28 @@ mod tests {
     }
 
     #[test]
+    fn item_68_gc_hands_on_a_list_under_both_keys_and_status_the_configuration_as_it_is() {
+        let script = Script::default();
+        let mut valid = ValidAttachments::default();
+        with(&script, |delegate| {
+            delegate.status().unwrap();
+            assert!(!script.stdin.borrow().contains("cni.dev"));
+            valid.insert(request("/opt/cni/bin").attachment());
+            delegate.gc(&valid).unwrap();
+        });
+        let list = r#"[{"containerID":"c1","ifname":"eth0"}]"#;
+        let end =
+            format!(r#""x":1.0,"cni.dev/valid-attachments":{list},"cni.dev/attachments":{list}}}"#);
+        assert!(script.stdin.borrow().ends_with(&end), "{}", script.stdin.borrow());
+        assert_eq!(script.commands(), "STATUS GC");
+        let mut other = request("/opt/cni/bin").attachment().clone();
+        other.container_id = "c2".parse().unwrap();
+        with(&script, |delegate| delegate.del_of(&other)).unwrap();
+        assert_eq!(script.commands(), "STATUS GC DEL");
+        assert_eq!(*script.container.borrow(), "c2");
+    }
+
+    #[test]
     fn a_plugin_that_cannot_be_looked_up_is_refused_by_name() {
         for (path, ipam, code, named) in [
             ("/opt/cni/bin", "{}", 7, "ipam.type"),
@@ -326,7 +402,7 @@ mod tests {
         ] {
             let (script, request) = (Script::default(), request(path));
             let ipam = RawObject::parse(ipam).unwrap();
-            let error = Delegate::new(&script, &request, &ipam).err().unwrap();
+            let error = Delegate::new(&script, request.network(), &ipam).err().unwrap();
             assert_eq!(error.code().number(), code, "{error}");
             assert!(error.msg().contains(named), "{error}");
             assert_eq!(script.commands(), "");

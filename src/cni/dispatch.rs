@@ -9,8 +9,8 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CniError, CniVersion, Command, Environment, IpamResult, PrevResult, Request, config::Document,
-    panic::answer_in,
+    CniError, CniVersion, Command, Environment, IpamResult, NetworkRequest, PrevResult, Request,
+    answer, config::Document,
 };
 
 /// What a plugin says about itself.
@@ -59,6 +59,15 @@ pub trait Plugin {
 
     /// Compare with what ADD made.
     fn check(&self, request: &Request<Self::Config>) -> Result<(), CniError>;
+
+    /// Remove what belongs to attachments of the network that the runtime does not have any more
+    /// ([`NetworkRequest::valid_attachments`]).
+    fn gc(&self, request: &NetworkRequest<Self::Config>) -> Result<(), CniError>;
+
+    /// Say whether ADD can be served now: [`crate::Code::NOT_AVAILABLE`] or
+    /// [`crate::Code::LIMITED_CONNECTIVITY`] if not. Asked every few seconds: it is quick and
+    /// changes nothing.
+    fn status(&self, request: &NetworkRequest<Self::Config>) -> Result<(), CniError>;
 }
 
 const SUCCESS: u8 = 0;
@@ -67,8 +76,8 @@ const FAILURE: u8 = 1;
 /// Serves one call and tells the exit code of the process.
 ///
 /// Guarantees: stdout gets nothing, or exactly one JSON document; an error is one error object and
-/// exit code 1 (see [`crate::answer_panics`] for a panic). VERSION does not touch stdin. Without
-/// `CNI_COMMAND` a text about the plugin goes to stderr.
+/// exit code 1 (see [`crate::answer_always`] for a panic and a deadline). VERSION does not touch
+/// stdin. Without `CNI_COMMAND` a text about the plugin goes to stderr.
 pub fn run<P: Plugin>(
     plugin: &P,
     environment: Environment,
@@ -78,6 +87,7 @@ pub fn run<P: Plugin>(
 ) -> u8 {
     let version = Cell::new(CniVersion::LATEST);
     let answer = serve(plugin, environment, stdin, &version);
+    answer::claim();
     let (written, code) = match answer {
         Ok(Answer::Nothing) => (Ok(()), SUCCESS),
         Ok(Answer::About(text)) => (write(stderr, &text), SUCCESS),
@@ -113,17 +123,33 @@ fn serve<P: Plugin>(
         return Ok(Answer::Document(versions()));
     }
     command.require(&environment)?;
+    answer::begin(command);
     let document = Document::read(stdin)?;
     version.set(document.version());
-    answer_in(document.version());
+    answer::answer_in(document.version());
     document.version().allow(command)?;
-    let request = Request::new(command, environment, document)?;
-    match command {
-        Command::Add => Ok(Answer::Document(plugin.add(&request)?.to_json(version.get())?)),
-        Command::Del => plugin.del(&request).map(|()| Answer::Nothing),
-        Command::Check => plugin.check(&request).map(|()| Answer::Nothing),
-        Command::Gc | Command::Status | Command::Version => Err(version.get().refuse(command)),
-    }
+    perform(plugin, command, environment, document)
+}
+
+fn perform<P: Plugin>(
+    plugin: &P,
+    command: Command,
+    environment: Environment,
+    document: Document,
+) -> Result<Answer, CniError> {
+    let version = document.version();
+    let done = match command {
+        Command::Version => return Ok(Answer::Document(versions())),
+        Command::Add => {
+            let added = plugin.add(&Request::new(command, environment, document)?)?;
+            return added.to_json(version).map(Answer::Document);
+        }
+        Command::Del => plugin.del(&Request::new(command, environment, document)?),
+        Command::Check => plugin.check(&Request::new(command, environment, document)?),
+        Command::Gc => plugin.gc(&NetworkRequest::new(environment, document)?),
+        Command::Status => plugin.status(&NetworkRequest::new(environment, document)?),
+    };
+    done.map(|()| Answer::Nothing)
 }
 
 fn about(about: About) -> String {
@@ -199,6 +225,18 @@ mod tests {
             request.config().require_prev_result()?;
             Err(CniError::new(Code::CHECK_DIFFERENCE, "the link is gone").with_details("egr0"))
         }
+
+        fn gc(&self, request: &NetworkRequest<Keys>) -> Result<(), CniError> {
+            match request.valid_attachments()? {
+                Some(_) => Ok(()),
+                None => Err(CniError::new(Code::INVALID_CONFIG, "no list")),
+            }
+        }
+
+        fn status(&self, request: &NetworkRequest<Keys>) -> Result<(), CniError> {
+            assert_eq!(request.config().name().as_str(), "podnet");
+            Err(CniError::new(Code::NOT_AVAILABLE, "not now"))
+        }
     }
 
     /// No test may read it.
@@ -267,7 +305,7 @@ mod tests {
             assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""));
             assert_eq!(
                 outcome.stderr,
-                "chained 1.2.3\nCNI protocol versions supported: 0.3.1, 0.4.0, 1.0.0\n"
+                "chained 1.2.3\nCNI protocol versions supported: 0.3.1, 0.4.0, 1.0.0, 1.1.0\n"
             );
         }
     }
@@ -334,6 +372,32 @@ mod tests {
     }
 
     #[test]
+    fn items_56_and_65_gc_and_status_need_no_attachment() {
+        let environment = |command| {
+            Environment::from_iter([
+                ("CNI_COMMAND", command),
+                ("CNI_CONTAINERID", ""),
+                ("CNI_NETNS", ""),
+                ("CNI_IFNAME", ""),
+                ("CNI_ARGS", ""),
+                ("CNI_PATH", "/opt/cni/bin"),
+            ])
+        };
+        let call = |command, rest: &str| {
+            serve(environment(command), &mut config("1.1.0", rest).as_bytes())
+        };
+        assert_eq!(call("STATUS", "").error().0, 50);
+        assert_eq!(call("GC", "").error().0, 7);
+        let collected = call("GC", r#","cni.dev/attachments":null"#);
+        assert_eq!((collected.code, collected.stdout.as_str()), (0, ""));
+        for command in ["GC", "STATUS"] {
+            let nameless = r#"{"cniVersion":"1.1.0","link":"a"}"#;
+            let outcome = serve(environment(command), &mut nameless.as_bytes());
+            assert_eq!(outcome.error().0, 7);
+        }
+    }
+
+    #[test]
     fn items_8_and_48_a_configuration_cut_or_damaged_anywhere_is_one_error_object() {
         let whole = config("1.0.0", r#","prevResult":{"cniVersion":"1.0.0","ips":[]}"#);
         assert_eq!(call("ADD", &whole).code, 0);
@@ -355,8 +419,8 @@ mod tests {
         for (text, version) in [
             (config("0.4.0", ""), "0.4.0"),
             (config("0.3.1", r#","level":1"#), "0.3.1"),
-            (config("9.9.9", ""), "1.0.0"),
-            (String::new(), "1.0.0"),
+            (config("9.9.9", ""), "1.1.0"),
+            (String::new(), "1.1.0"),
         ] {
             assert_eq!(call("ADD", &text).error().1["cniVersion"], version);
         }
@@ -385,7 +449,8 @@ mod tests {
             assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
             assert_eq!(
                 outcome.stdout,
-                "{\"cniVersion\":\"1.0.0\",\"supportedVersions\":[\"0.3.1\",\"0.4.0\",\"1.0.0\"]}\n"
+                "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":\
+                 [\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n"
             );
         }
     }
@@ -396,7 +461,7 @@ mod tests {
             let prev = format!(r#","prevResult":{{"cniVersion":"{version}","ips":[],"x":1.0}}"#);
             let outcome = call("ADD", &config(version.as_str(), &prev));
             assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
-            let mtu = if version == CniVersion::V1_0_0 { ",\"mtu\":1450" } else { "" };
+            let mtu = if version.layout() == crate::Layout::One { ",\"mtu\":1450" } else { "" };
             assert_eq!(
                 outcome.stdout,
                 format!(

@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use crate::{Command, Variable};
+
 /// Names and values, as `std::env::vars_os` gives them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(Vec<(OsString, OsString)>);
@@ -19,7 +21,17 @@ impl Environment {
     }
 
     /// All of it, with one variable set to `value`.
-    pub fn with(&self, name: &str, value: impl Into<OsString>) -> Vec<(OsString, OsString)> {
+    #[must_use]
+    pub fn with(&self, variable: Variable, value: &str) -> Self {
+        Self(self.changed(variable.name(), value))
+    }
+
+    /// What a child gets that is to do this.
+    pub(crate) fn of_child(&self, command: Command) -> Vec<(OsString, OsString)> {
+        self.changed(Command::VARIABLE, command.as_str())
+    }
+
+    fn changed(&self, name: &str, value: &str) -> Vec<(OsString, OsString)> {
         let mut all = self.0.clone();
         all.retain(|(other, _)| other != name);
         all.push((name.into(), value.into()));
@@ -62,7 +74,7 @@ mod tests {
     #[test]
     fn an_overridden_variable_is_there_once() {
         let environment = Environment::from_iter([("CNI_COMMAND", "ADD"), ("TRACEPARENT", "x")]);
-        let all = environment.with("CNI_COMMAND", "DEL");
+        let all = environment.of_child(Command::Del);
         let expected = [("TRACEPARENT", "x"), ("CNI_COMMAND", "DEL")];
         assert_eq!(all, expected.map(|(name, value)| (name.into(), value.into())));
     }

@@ -104,6 +104,11 @@ impl CniError {
         Self::new(code, msg)
     }
 
+    /// What is not the JSON that the protocol asks for.
+    pub(crate) fn undecodable(what: &dyn std::fmt::Display) -> Self {
+        Self::new(Code::DECODING_FAILURE, format!("configuration: {what}"))
+    }
+
     /// The same error with these details.
     #[must_use]
     pub fn with_details(self, details: impl Into<String>) -> Self {

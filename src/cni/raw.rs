@@ -27,6 +27,11 @@ impl RawObject {
         Some(&**value).filter(|value| value.get() != "null")
     }
 
+    /// The key stands there, be it with `null`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.position(key).is_some()
+    }
+
     /// Sets a key where it stands, or at the end.
     ///
     /// # Errors

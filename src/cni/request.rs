@@ -10,7 +10,8 @@ use egret_types::{Attachment, ContainerId, IfName, Invalid};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CniArgs, CniError, Code, Command, Environment, NetworkConfig, Variable, config::Document,
+    CniArgs, CniError, Code, Command, Environment, NetworkConfig, NetworkRequest, Variable,
+    config::Document,
 };
 
 /// What ADD, DEL or CHECK is asked to do. `C` holds the plugin's own keys.
@@ -19,8 +20,7 @@ pub struct Request<C> {
     attachment: Attachment,
     netns: Option<PathBuf>,
     args: CniArgs,
-    environment: Environment,
-    config: NetworkConfig<C>,
+    network: NetworkRequest<C>,
 }
 
 impl<C> Request<C> {
@@ -62,9 +62,10 @@ impl<C> Request<C> {
             Command::Del => CniArgs::read_leniently(&environment),
             _ => CniArgs::read(&environment)?,
         };
-        let config = NetworkConfig::new(document)?;
-        let attachment = Attachment { network: config.name().clone(), container_id, ifname };
-        Ok(Self { attachment, netns, args, environment, config })
+        let network = NetworkRequest::new(environment, document)?;
+        let name = network.config().name().clone();
+        let attachment = Attachment { network: name, container_id, ifname };
+        Ok(Self { attachment, netns, args, network })
     }
 
     /// Which attachment.
@@ -92,19 +93,19 @@ impl<C> Request<C> {
         &self.args
     }
 
-    /// The environment as it came.
-    pub fn environment(&self) -> &Environment {
-        &self.environment
+    /// What the call tells apart from the attachment.
+    pub fn network(&self) -> &NetworkRequest<C> {
+        &self.network
     }
 
     /// The plugin configuration.
     pub fn config(&self) -> &NetworkConfig<C> {
-        &self.config
+        self.network.config()
     }
 
     /// The plugin's own keys.
     pub fn own(&self) -> &C {
-        self.config.own()
+        self.network.own()
     }
 }
 
@@ -139,7 +140,8 @@ mod tests {
             ("CNI_IFNAME", "eth0"),
             ("CNI_PATH", "/opt/cni/bin"),
         ];
-        Environment::from_iter(variables).with(changed, value).into_iter().collect()
+        let unchanged = variables.into_iter().filter(|(name, _)| *name != changed);
+        unchanged.chain([(changed, value)]).collect()
     }
 
     fn read(command: Command, changed: &str, value: &str) -> Result<Request<NoKeys>, CniError> {

@@ -12,6 +12,8 @@ pub enum CniVersion {
     V0_4_0,
     /// 1.0.0: results without `ips[].version`.
     V1_0_0,
+    /// 1.1.0: adds GC and STATUS.
+    V1_1_0,
 }
 
 /// How a result is laid out.
@@ -33,9 +35,11 @@ struct Row {
 
 const WITHOUT_CHECK: &[Command] = &[Command::Add, Command::Del, Command::Version];
 const WITH_CHECK: &[Command] = &[Command::Add, Command::Del, Command::Check, Command::Version];
+const WITH_GC_AND_STATUS: &[Command] =
+    &[Command::Add, Command::Del, Command::Check, Command::Gc, Command::Status, Command::Version];
 
 /// In ascending order; the position is the value of the enum.
-const TABLE: [Row; 3] = [
+const TABLE: [Row; 4] = [
     Row {
         version: CniVersion::V0_3_1,
         text: "0.3.1",
@@ -49,6 +53,12 @@ const TABLE: [Row; 3] = [
         commands: WITH_CHECK,
     },
     Row { version: CniVersion::V1_0_0, text: "1.0.0", layout: Layout::One, commands: WITH_CHECK },
+    Row {
+        version: CniVersion::V1_1_0,
+        text: "1.1.0",
+        layout: Layout::One,
+        commands: WITH_GC_AND_STATUS,
+    },
 ];
 
 /// What the specification says an absent `cniVersion` means.
@@ -98,7 +108,7 @@ impl CniVersion {
         if self.row().commands.contains(&command) { Ok(()) } else { Err(self.refuse(command)) }
     }
 
-    pub(crate) fn refuse(self, command: Command) -> CniError {
+    fn refuse(self, command: Command) -> CniError {
         let msg = format!("config version does not allow {command}");
         CniError::new(Code::INCOMPATIBLE_VERSION, msg).with_details(format!("cniVersion is {self}"))
     }
@@ -135,7 +145,7 @@ mod tests {
     fn items_18_19_and_23_what_is_not_supported_has_the_right_code() {
         for (text, code) in [
             (Some("9.9.9"), Code::INCOMPATIBLE_VERSION),
-            (Some("1.1.0"), Code::INCOMPATIBLE_VERSION),
+            (Some("1.2.0"), Code::INCOMPATIBLE_VERSION),
             (Some("0.2.0"), Code::INCOMPATIBLE_VERSION),
             (None, Code::INCOMPATIBLE_VERSION),
             (Some(""), Code::INCOMPATIBLE_VERSION),
@@ -150,7 +160,7 @@ mod tests {
             assert_eq!(CniVersion::parse(text).unwrap_err().code(), code, "{text:?}");
         }
         let error = CniVersion::parse(Some("9.9.9")).unwrap_err();
-        for part in ["9.9.9", "0.3.1", "0.4.0", "1.0.0"] {
+        for part in ["9.9.9", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
             assert!(error.details().contains(part), "{part} in {}", error.details());
         }
     }
@@ -158,6 +168,8 @@ mod tests {
     #[test]
     fn item_22_an_operation_younger_than_the_version_is_refused() {
         assert!(CniVersion::V0_4_0.allow(Command::Check).is_ok());
+        assert!(CniVersion::V1_1_0.allow(Command::Gc).is_ok());
+        assert!(CniVersion::V1_1_0.allow(Command::Status).is_ok());
         for (version, command) in [
             (CniVersion::V0_3_1, Command::Check),
             (CniVersion::V1_0_0, Command::Gc),

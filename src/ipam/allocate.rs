@@ -248,16 +248,23 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
     /// get an address that an old one still has at another index. Looks at all leases only when
     /// the ranges are not those of the last look.
     pub(crate) fn refuse_moved(&self, pool: &Pool) -> Result<(), IpamError> {
-        let ranges = pool.ranges_text();
-        if self.port.hint(pool.id(), Hint::CheckedRanges).as_deref() == Some(ranges.as_str()) {
-            return Ok(());
+        if !self.ranges_are_checked(pool) {
+            self.compare_ranges(pool)?;
+            self.port.set_hint(pool.id(), Hint::CheckedRanges, &pool.ranges_text());
         }
+        Ok(())
+    }
+
+    pub(crate) fn ranges_are_checked(&self, pool: &Pool) -> bool {
+        self.port.hint(pool.id(), Hint::CheckedRanges) == Some(pool.ranges_text())
+    }
+
+    pub(crate) fn compare_ranges(&self, pool: &Pool) -> Result<(), IpamError> {
         for lease in self.port.leases(pool.id())?.found {
             if let Some(now) = pool.conflict(&lease) {
                 return Err(moved(pool, lease, now));
             }
         }
-        self.port.set_hint(pool.id(), Hint::CheckedRanges, &ranges);
         Ok(())
     }
 }

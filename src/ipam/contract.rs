@@ -7,8 +7,8 @@
 use egret_types::{Attachment, PairIndex, PoolId};
 
 use crate::{
-    BootId, Claim, HeldLease, Holder, HolderPort, Lease, LeasePort, LeaseState, NetnsInode, Origin,
-    Owner, Pair, PortError, Scope, Timestamp, Token,
+    BootId, Claim, HeldLease, Holder, HolderNetns, HolderPort, Lease, LeasePort, LeaseState,
+    Origin, Owner, Pair, PortError, Scope, Timestamp, Token,
     ports::{Creation, Hint, Lookup, Record, Records, Swap},
 };
 
@@ -173,7 +173,7 @@ fn holder(container: &str, ifname: &str) -> Result<Holder, Breach> {
             container_id: container.parse()?,
             ifname: ifname.parse()?,
         },
-        netns: Some(NetnsInode(4_026_531_840)),
+        netns: Some(HolderNetns { path: "/run/netns/x".into(), inode: 4_026_531_840 }),
         boot: BootId::try_from("0b0c".to_owned())?,
         leases: vec![held],
         since: Timestamp(1_795_519_084),

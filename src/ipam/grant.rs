@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use egret_types::{Attachment, ContainerId, DualStack, IfName, NodeName, PoolName};
 
 use crate::{
-    Allocator, BootId, Granted, HeldLease, Holder, HolderPort, IpamError, Lease, LeaseKey,
-    LeasePort, LeaseState, NetnsInode, Novelty, Owner, Pool, Stamps,
+    Allocator, BootId, Granted, HeldLease, Holder, HolderNetns, HolderPort, IpamError, Lease,
+    LeaseKey, LeasePort, LeaseState, Novelty, Owner, Pool, Stamps,
     allocate::TRIES,
     error::NotHeld,
     ports::{Lookup, PortError},
@@ -27,8 +27,8 @@ pub struct Want<'a> {
 #[derive(Debug)]
 pub struct Ipam<'a, L, H> {
     allocator: Allocator<'a, L>,
-    holders: &'a H,
-    boot: BootId,
+    pub(crate) holders: &'a H,
+    pub(crate) boot: BootId,
     node: NodeName,
 }
 
@@ -50,7 +50,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
     pub fn add(
         &self,
         attachment: &Attachment,
-        netns: Option<NetnsInode>,
+        netns: Option<&HolderNetns>,
         wants: &[Want<'_>],
     ) -> Result<Vec<Lease>, IpamError> {
         let mut created = Vec::new();
@@ -68,7 +68,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
     fn hold(
         &self,
         attachment: &Attachment,
-        netns: Option<NetnsInode>,
+        netns: Option<&HolderNetns>,
         wants: &[Want<'_>],
         created: &mut Vec<Lease>,
     ) -> Result<Vec<Lease>, IpamError> {
@@ -112,12 +112,12 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
     fn put_holder(
         &self,
         attachment: &Attachment,
-        netns: Option<NetnsInode>,
+        netns: Option<&HolderNetns>,
         leases: &[Lease],
     ) -> Result<(), IpamError> {
         let holder = Holder {
             attachment: attachment.clone(),
-            netns,
+            netns: netns.cloned(),
             boot: self.boot.clone(),
             leases: leases.iter().map(HeldLease::from).collect(),
             since: self.allocator.stamps.now(),
@@ -164,7 +164,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
     pub fn check(
         &self,
         attachment: &Attachment,
-        netns: Option<NetnsInode>,
+        netns: Option<&HolderNetns>,
         wants: Option<&[(PoolName, Owner)]>,
     ) -> Result<(), IpamError> {
         let holder = self.holder_of(attachment, netns)?;
@@ -193,7 +193,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
     fn holder_of(
         &self,
         attachment: &Attachment,
-        netns: Option<NetnsInode>,
+        netns: Option<&HolderNetns>,
     ) -> Result<Holder, IpamError> {
         let holder = match self.holders.get(&attachment.container_id, &attachment.ifname)? {
             Lookup::Found(holder) => holder,
@@ -203,7 +203,8 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
         if holder.boot != self.boot {
             return Err(not_held(attachment, NotHeld::OtherBoot));
         }
-        if holder.netns.is_some() && netns.is_some() && holder.netns != netns {
+        let inodes = holder.netns.as_ref().zip(netns).map(|(held, now)| (held.inode, now.inode));
+        if inodes.is_some_and(|(held, now)| held != now) {
             return Err(not_held(attachment, NotHeld::OtherNetns));
         }
         Ok(holder)

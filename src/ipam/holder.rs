@@ -1,6 +1,8 @@
 //! Holders: which attachment on this node uses which leases. They never leave the node, and die
 //! with the boot in which they were made; leases outlive both.
 
+use std::path::PathBuf;
+
 use egret_types::{Attachment, Identity, Invalid, PairIndex, PoolId, PoolName};
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +28,16 @@ impl From<BootId> for String {
     }
 }
 
-/// The inode of a network namespace. It names one namespace as long as that lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NetnsInode(pub u64);
+/// A network namespace: the inode names one as long as that lives, and the path is where to look
+/// whether it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HolderNetns {
+    /// Where the runtime put it.
+    pub path: PathBuf,
+    /// Its inode.
+    pub inode: u64,
+}
 
 /// One lease that an attachment uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +88,7 @@ pub struct Holder {
     pub attachment: Attachment,
     /// The attachment's namespace when ADD came. Absent when the runtime named none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub netns: Option<NetnsInode>,
+    pub netns: Option<HolderNetns>,
     /// The run of the machine in which ADD came.
     pub boot: BootId,
     /// What it uses, in the order of the requests.

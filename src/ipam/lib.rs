@@ -12,6 +12,7 @@
 //! How two processes agree on a pair without a lock is told in [`ports`].
 
 mod allocate;
+mod collect;
 pub mod contract;
 mod error;
 mod grant;
@@ -23,12 +24,14 @@ pub mod ports;
 mod range;
 mod release;
 mod reserve;
+mod room;
 mod stamp;
 
 pub use allocate::{Allocator, Granted, Novelty};
+pub use collect::Collected;
 pub use error::{IpamError, PairError};
 pub use grant::{Ipam, Want};
-pub use holder::{BootId, HeldLease, Holder, NetnsInode};
+pub use holder::{BootId, HeldLease, Holder, HolderNetns};
 pub use lease::{Claim, ClaimKey, Lease, LeaseKey, LeaseState, Origin, Owner, Pair, Scope};
 pub use memory::Memory;
 pub use pool::{FILE_MODE_PAIRS, Pool};

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use egret_types::{LinkName, NodeName};
 use serde::Deserialize;
-use serde_json::Value;
 
 /// Own keys of `egret`; all may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,8 +28,8 @@ pub struct LocalConfig {
     pub log_level: LogLevel,
     /// Where they go; absent: stderr.
     pub log_file: Option<PathBuf>,
-    /// Comes with the operation GC.
-    gc_without_list: Option<Value>,
+    /// What GC means that names no valid attachments: that none is valid.
+    pub gc_without_list: bool,
 }
 
 /// Keys below `underlay`.
@@ -67,17 +66,8 @@ impl Default for LocalConfig {
             underlay: Underlay::default(),
             log_level: LogLevel::Info,
             log_file: None,
-            gc_without_list: None,
+            gc_without_list: false,
         }
-    }
-}
-
-impl LocalConfig {
-    /// A key that is set and that this version does not honour, with its value. Adding a pod is
-    /// refused then. Removing one is not: what a configuration asks for in vain must not keep a pod
-    /// from ending, nor the plugins before us from giving its addresses back.
-    pub fn not_honoured(&self) -> Option<(&'static str, &Value)> {
-        self.gc_without_list.as_ref().map(|value| ("gcWithoutList", value))
     }
 }
 
@@ -86,12 +76,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absent_keys_are_their_defaults_and_a_key_of_a_later_version_is_told() {
+    fn absent_keys_are_their_defaults() {
         let read = |text| serde_json::from_str::<LocalConfig>(text);
         assert_eq!(read("{}").unwrap(), LocalConfig::default());
-        assert_eq!(read("{}").unwrap().not_honoured(), None);
-        let later = read("{\"gcWithoutList\": true}").unwrap();
-        assert_eq!(later.not_honoured(), Some(("gcWithoutList", &Value::Bool(true))));
+        assert!(read("{\"gcWithoutList\": true}").unwrap().gc_without_list);
         assert!(read("{\"logLevel\": \"loud\"}").is_err());
     }
 }

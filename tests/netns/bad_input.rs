@@ -211,7 +211,7 @@ fn keys_that_cannot_work_are_refused_by_name_and_value() {
         ("no node", "nodeName", json!("w7"), 7, &["w7", "EgressNode"]),
         ("wrong type", "nodeName", json!(7), 7, &["nodeName"]),
         ("no interface", "underlay", json!({ "interface": "eth7" }), 7, &["eth7"]),
-        ("later key", "gcWithoutList", json!(true), 2, &["gcWithoutList", "true"]),
+        ("wrong type", "gcWithoutList", json!("no"), 7, &["gcWithoutList"]),
         ("log level", "logLevel", json!("loud"), 2, &["logLevel", "loud"]),
         ("state is a file", "stateDir", json!(file), 5, &[&file]),
         ("locks in a file", "runDir", json!(file), 5, &[&file]),

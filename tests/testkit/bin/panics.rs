@@ -1,10 +1,11 @@
-//! `egret-panics`: a plugin whose ADD panics, in its own thread or in another one. Panic hooks are
-//! global and end the process, so what comes of a panic can only be seen from outside.
+//! `egret-panics`: a plugin whose ADD panics, in its own thread or in another one, and whose STATUS
+//! never ends. Panic hooks are global and end the process, a deadline ends it too, so what comes of
+//! either can only be seen from outside.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use egret_cni::{About, Added, CniError, Environment, Plugin, Request};
+use egret_cni::{About, Added, CniError, Environment, NetworkRequest, Plugin, Request};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,16 @@ impl Plugin for Panics {
     fn check(&self, _request: &Request<Keys>) -> Result<(), CniError> {
         Ok(())
     }
+
+    fn gc(&self, _request: &NetworkRequest<Keys>) -> Result<(), CniError> {
+        Ok(())
+    }
+
+    fn status(&self, _request: &NetworkRequest<Keys>) -> Result<(), CniError> {
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 #[expect(clippy::panic, reason = "what this program is for")]
@@ -46,7 +57,7 @@ fn give_up() {
 }
 
 fn main() -> ExitCode {
-    egret_cni::answer_panics(end);
+    egret_cni::answer_always(end);
     let environment = std::env::vars_os().collect::<Environment>();
     let (mut stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
     ExitCode::from(egret_cni::run(&Panics, environment, &mut stdin, &mut stdout, &mut stderr))

@@ -328,7 +328,9 @@ spec:
 
     #[test]
     fn the_result_has_the_layout_of_its_version() {
-        for (version, has_version) in [("0.3.1", true), ("0.4.0", true), ("1.0.0", false)] {
+        for (version, has_version) in
+            [("0.3.1", true), ("0.4.0", true), ("1.0.0", false), ("1.1.0", false)]
+        {
             let node = worker();
             let mut config = node.config(Some(&json!([request("small", "shop")])));
             config["cniVersion"] = version.into();
