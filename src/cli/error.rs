@@ -15,8 +15,6 @@ pub(crate) enum CliError {
     ParseConfig { file: PathBuf, source: serde_json::Error },
     #[error("{}: no plugin of type \"egret\" in it", file.display())]
     NoPlugin { file: PathBuf },
-    #[error("key {key:?} is {value}: this version does not honour it")]
-    NotHonoured { key: &'static str, value: serde_json::Value },
     #[error("read the host name: {0}")]
     HostName(nix::errno::Errno),
     #[error("the host name is no node name, use --node or set nodeName: {0}")]

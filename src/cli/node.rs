@@ -39,19 +39,10 @@ pub(crate) struct Local {
 pub(crate) struct Records {
     /// Made since this boot.
     pub(crate) live: Vec<(Attachment, AttachmentRecord)>,
-    /// Of an earlier boot, or buried: nothing of them is left in the kernel.
+    /// Of an earlier boot, or of a pod that is gone: nothing of them is left in the kernel.
     pub(crate) dead: Vec<Attachment>,
     /// Files that no longer say whose they were.
     pub(crate) damaged: Vec<PathBuf>,
-}
-
-impl Records {
-    /// Counts those as dead of which the caller knows that nothing is left.
-    pub(crate) fn bury(&mut self, is_gone: impl Fn(&Attachment, &AttachmentRecord) -> bool) {
-        let gone =
-            |(attachment, record): &mut (Attachment, AttachmentRecord)| is_gone(attachment, record);
-        self.dead.extend(self.live.extract_if(.., gone).map(|(attachment, _)| attachment));
-    }
 }
 
 /// This node and the resources.
@@ -64,11 +55,7 @@ pub(crate) struct Node {
 impl Local {
     /// Reads the configuration.
     pub(crate) fn load(args: &Args) -> Result<Self, CliError> {
-        let config = local_config(args)?;
-        match config.not_honoured() {
-            Some((key, value)) => Err(CliError::NotHonoured { key, value: value.clone() }),
-            None => Ok(Self { config }),
-        }
+        Ok(Self { config: local_config(args)? })
     }
 
     /// The kernel: root and egret namespace.

@@ -1,17 +1,19 @@
-//! `egretctl gc`: what all pods of this node shared goes when no pod is left. It needs no
-//! resources: a removal goes by name.
+//! `egretctl gc`: what pods have left that do not exist any more, and what all pods of this node
+//! shared when none is left. It needs no resources: a removal goes by name.
+//!
+//! For one pod it does what GC of the plugin does; the kernel alone says here which is gone.
 
 use egret_egress::apply;
-use egret_egress::desired::{Names, identities_of, shared_by_name, uplink_name, worker_by_name};
+use egret_egress::desired::{identities_of, shared_by_name, uplink_name, worker_by_name};
 use egret_egress::kernel::{Failure, Kernel, Link};
 use egret_egress::nft::TableFamily;
 use egret_egress::object::{Place, Placed};
-use egret_egress::record::AttachmentRecord;
+use egret_egress::presence::{Sighting, is_of_a_pod};
 use egret_kernel::{LinuxKernel, Netns};
-use egret_types::{Attachment, ours};
+use egret_types::ours;
 
 use crate::error::CliError;
-use crate::node::Local;
+use crate::node::{Local, Records};
 use crate::output::{self, Outcome};
 
 /// Whether anything is done.
@@ -29,13 +31,14 @@ impl From<bool> for Mode {
     }
 }
 
-/// Removes the shared objects, unless somebody still needs them.
+/// Removes what nobody needs.
 pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
     let _alone = local.lock_node()?;
     let mut kernel = local.kernel();
-    let links = links(&mut kernel)?.unwrap_or_default();
     let mut records = local.records()?;
-    records.bury(|attachment, record| is_gone(&links, attachment, record));
+    if remove_gone(&mut kernel, &mut records, mode)? == Outcome::Problem {
+        return Ok(Outcome::Problem);
+    }
     if mode == Mode::Remove {
         local.discard_dead(&records)?;
         for attachment in local.drop_stray_holders(&records)? {
@@ -47,6 +50,7 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
         output::line(format_args!("{count} attachments on this node: nothing to remove"))?;
         return Ok(Outcome::Fine);
     }
+    let links = links(&mut kernel)?.unwrap_or_default();
     let unknown: Vec<&Link> = links.iter().filter(|link| is_of_a_pod(link)).collect();
     if !unknown.is_empty() {
         // A veth lives as long as its pod's namespace: these are pods whose records are lost.
@@ -71,30 +75,44 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
     Ok(outcome)
 }
 
+/// Removes what is left in the kernel of attachments whose pods it does not show any more, and counts
+/// them as dead: a DEL could not give the lease back, or never came.
+fn remove_gone(
+    kernel: &mut LinuxKernel,
+    records: &mut Records,
+    mode: Mode,
+) -> Result<Outcome, CliError> {
+    let mut outcome = Outcome::Fine;
+    for (attachment, record) in std::mem::take(&mut records.live) {
+        // One that cannot be looked at may be there.
+        let netns = Netns::inode_at(&record.netns.path).unwrap_or(Some(record.netns.inode));
+        let seen = Sighting::of(kernel, &attachment, netns)?;
+        if !seen.is_nothing(&record, &record.netns.boot_id) {
+            records.live.push((attachment, record));
+            continue;
+        }
+        if mode == Mode::Tell {
+            output::line(format_args!("would remove {attachment}, whose pod does not exist"))?;
+            continue;
+        }
+        let failures = apply::remove_all(kernel, &seen.remaining(&record, &record.netns.boot_id));
+        for failure in &failures {
+            output::line(format_args!("{attachment}: {failure}"))?;
+            outcome = Outcome::Problem;
+        }
+        if failures.is_empty() {
+            records.dead.push(attachment);
+        }
+    }
+    Ok(outcome)
+}
+
 /// The links of the egret namespace, if there is one.
 fn links(kernel: &mut LinuxKernel) -> Result<Option<Vec<Link>>, CliError> {
     match kernel.list_links(Place::Egret) {
         Err(Failure::NoNamespace { .. }) => Ok(None),
         links => Ok(Some(links?)),
     }
-}
-
-/// Nothing of the attachment is left but its record: a DEL could not give the lease back, or never
-/// came. Either the pod's namespace or the link alone is no proof, since each can be removed by hand
-/// while the pod runs.
-fn is_gone(links: &[Link], attachment: &Attachment, record: &AttachmentRecord) -> bool {
-    let link = Names::of(attachment).node;
-    let there = |netns: Netns| netns.inode() == record.netns.inode;
-    let namespace = match Netns::open(&record.netns.path) {
-        Ok(netns) => there(netns),
-        Err(failure) => !failure.is_no_namespace(),
-    };
-    !namespace && !links.iter().any(|found| found.name == link)
-}
-
-/// The node's end of a pod's link.
-fn is_of_a_pod(link: &Link) -> bool {
-    link.kind.as_deref() == Some("veth")
 }
 
 /// What only the worker role of this node made, while the gateway role stays.
