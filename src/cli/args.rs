@@ -57,7 +57,7 @@ pub(crate) enum GatewayCommand {
     },
     /// Give all egress IPs up
     Down,
-    /// What this node serves, and what it dropped
+    /// What this node serves, carries and drops, and what is wrong
     Status {
         /// Form of the answer
         #[arg(long, short, default_value = "table")]

@@ -21,6 +21,8 @@ mod forgery;
 #[cfg(test)]
 mod gateway_role;
 #[cfg(test)]
+mod gateway_status;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod hygiene;
