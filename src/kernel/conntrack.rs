@@ -1,7 +1,7 @@
 //! Connection tracking of a namespace, asked over netlink (`ctnetlink`). It has a room of its own
 //! beside `netlink`, whose objects are made and removed: here is only counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netlink_packet_core::Emitable;
 
@@ -16,6 +16,7 @@ const GET_STATS_CPU: u16 = SUBSYSTEM | 4;
 /// Family, version and resource id before the attributes of every nfnetlink message.
 const HEADER: usize = 4;
 const CTA_MARK: u16 = 8;
+const CTA_ID: u16 = 12;
 
 /// What became of packets of which connection tracking could make no flow, since the namespace was
 /// made. Each number is a sum over all processors.
@@ -70,6 +71,18 @@ pub(crate) fn flows_by_mark(socket: &Socket) -> Result<BTreeMap<u32, u64>, Error
         // The kernel leaves a mark of 0 out.
         let mark = Attributes::behind(HEADER, payload).u32_be(CTA_MARK).unwrap_or(0);
         *flows.entry(mark).or_default() += 1;
+    })
+}
+
+/// How many of the flows with these numbers live. nftables calls the number `ct id`, and has its
+/// bytes as they are here.
+pub(crate) fn count_living(socket: &Socket, numbers: &BTreeSet<u32>) -> Result<u64, Error> {
+    if numbers.is_empty() {
+        return Ok(0);
+    }
+    socket.fold(GET, &All, |living: &mut u64, payload| {
+        let number = Attributes::behind(HEADER, payload).u32(CTA_ID);
+        *living += u64::from(number.is_some_and(|number| numbers.contains(&number)));
     })
 }
 

@@ -1,10 +1,10 @@
 //! What the kernel can tell beyond the port: counters and entries that commands for operators show.
 //! Nothing here changes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use egret_egress::kernel::Failure;
-use egret_egress::nft::{DataType, TableFamily};
+use egret_egress::nft::{DataType, Datum, TableFamily};
 use egret_egress::object::{Fdb, Place};
 use egret_types::LinkName;
 
@@ -37,6 +37,17 @@ impl LinuxKernel {
         self.ask(place, "reading counters of a set", |at| {
             Ok(at.nft()??.element_counters(table, set, kinds)?)
         })
+    }
+
+    /// The keys of the elements of a set whose keys are of these types; empty if there is no such set.
+    pub fn element_keys(
+        &mut self,
+        place: Place,
+        table: (TableFamily, &str),
+        set: &str,
+        kinds: &[DataType],
+    ) -> Result<Vec<Vec<Datum>>, Failure> {
+        self.ask(place, "listing a set", |at| Ok(at.nft()??.element_keys(table, set, kinds)?))
     }
 
     /// Whether there is an nft table of this name.
@@ -81,5 +92,12 @@ impl LinuxKernel {
     /// counted or not.
     pub fn flows_by_mark(&mut self, place: Place) -> Result<BTreeMap<u32, u64>, Failure> {
         self.ask(place, "listing flows", |at| Ok(conntrack::flows_by_mark(at.conntrack()?)?))
+    }
+
+    /// How many flows with one of these numbers (`ct id`) there are still.
+    pub fn count_living(&mut self, place: Place, numbers: &BTreeSet<u32>) -> Result<u64, Failure> {
+        self.ask(place, "listing flows", |at| {
+            Ok(conntrack::count_living(at.conntrack()?, numbers)?)
+        })
     }
 }

@@ -255,6 +255,7 @@ fn an_address_that_passes_to_another_tenant_never_leaves_as_the_old_one(
     let drops = status["drops"].as_array().unwrap();
     let told = drops.iter().find(|drop| drop["reason"] == "notMyFlow").unwrap();
     assert!(told["packets"].as_u64().unwrap() >= refused + 3, "{status:#}");
+    assert_eq!(status["blockedFlows"], 3, "{status:#}");
     let seen = seen_until_now(&wire, &new, outside);
     let wrong: Vec<&Packet> = seen.iter().filter(|packet| of_flows(packet)).collect();
     assert_eq!(wrong, Vec::<&Packet>::new(), "the old flow's ports are seen outside");
@@ -270,6 +271,8 @@ fn an_address_that_passes_to_another_tenant_never_leaves_as_the_old_one(
 
     without_the_check_they_leave_as_the_old_tenant(&lab, &new, &wire);
     forget_flows(&g1, new.address(family));
+    let status = lab.node("g1").egretctl("gateway status -o json").json();
+    assert_eq!(status["blockedFlows"], 0, "the set still names them, but they have ended");
     // From now on the kernel outside answers for the server.
     drop(flows);
     same_ports_belong_to_the_new_tenant(&lab, &new, &wire);

@@ -68,6 +68,18 @@ impl Socket {
         Ok(elements.iter().filter_map(counter).collect())
     }
 
+    /// The keys of a set whose parts are of these types, counted or not; none if there is no such set.
+    pub(crate) fn element_keys(
+        &mut self,
+        (family, table): (TableFamily, &str),
+        set: &str,
+        kinds: &[DataType],
+    ) -> Result<Vec<Vec<Datum>>, Error> {
+        let elements = Scope { family, table }.elements(self, set)?;
+        let key = |element: &found::Element| element::parts(&element.pair.key, kinds);
+        Ok(elements.iter().filter_map(key).collect())
+    }
+
     /// Whether there is a table of this name, whoever made it.
     pub(crate) fn table_exists(&mut self, family: TableFamily, table: &str) -> Result<bool, Error> {
         let answers = self.ask(vec![Scope { family, table }.table()])?;

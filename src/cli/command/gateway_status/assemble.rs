@@ -43,6 +43,7 @@ pub(super) fn status(facts: &Facts<'_>, reading: &Reading) -> Status {
         nodes: facts.resources.nodes.iter().filter_map(|node| of_node(node, reading)).collect(),
         tunnel: TunnelStatus { accepted: reading.counters.accepted() },
         drops: reading.counters.drops(),
+        blocked_flows: reading.blocked,
         problems: vec![],
     };
     status.problems = problems(facts, reading, &status);

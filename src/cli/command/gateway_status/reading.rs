@@ -30,6 +30,8 @@ pub(super) struct Reading {
     pub(super) over_share: BTreeMap<u32, u64>,
     /// Live flows, by identity.
     pub(super) flows: BTreeMap<u32, u64>,
+    /// Flows that met a packet of another identity, and live.
+    pub(super) blocked: u64,
     /// Frames, by the MAC of the node that sent them.
     pub(super) frames: BTreeMap<MacAddr, Count>,
     pub(super) counters: Counters,
@@ -73,6 +75,7 @@ impl Reading {
         self.counters.conntrack = kernel.conntrack_statistics(Place::Egret)?;
         self.add_sets(kernel)?;
         self.flows = kernel.flows_by_mark(Place::Egret)?;
+        self.blocked = blocked(kernel)?;
         self.conntrack = fill(kernel)?;
         if let Some(link) = links.iter().find(|link| link.name == uplink_name()) {
             self.uplink.addresses.clone_from(&link.addresses);
@@ -143,6 +146,16 @@ fn elements(
     kinds: &[DataType],
 ) -> Result<Vec<ElementCounter>, CliError> {
     Ok(kernel.element_counters(Place::Egret, table, set, kinds)?)
+}
+
+/// The set names them for an hour, so some have ended.
+fn blocked(kernel: &mut LinuxKernel) -> Result<u64, CliError> {
+    let keys = kernel.element_keys(Place::Egret, PACKETS, counted::BLOCKED, &[DataType::Mark])?;
+    let number = |key: &Vec<Datum>| match key[..] {
+        [Datum::Mark(number)] => Some(number),
+        _ => None,
+    };
+    Ok(kernel.count_living(Place::Egret, &keys.iter().filter_map(number).collect())?)
 }
 
 /// `None` where the kernel does not say.

@@ -111,7 +111,11 @@ fn drops(status: &Status) -> Result<(), CliError> {
     output::line(format_args!("tunnel guard: {} packets accepted", status.tunnel.accepted))?;
     let rows =
         status.drops.iter().map(|drop| vec![drop.packets.to_string(), drop.meaning.to_owned()]);
-    output::table(&["DROPPED PACKETS", "WHY"], &rows.collect::<Vec<_>>())
+    output::table(&["DROPPED PACKETS", "WHY"], &rows.collect::<Vec<_>>())?;
+    match status.blocked_flows {
+        0 => Ok(()),
+        n => output::line(format_args!("{n} live flows keep the next owner of their address out")),
+    }
 }
 
 fn list(texts: &[String]) -> String {

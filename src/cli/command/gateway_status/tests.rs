@@ -281,7 +281,10 @@ fn the_json_form_has_these_keys() {
         let object = value.as_object().unwrap();
         object.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(keys(&json), "node up gateways uplink conntrack pairs nodes tunnel drops problems");
+    assert_eq!(
+        keys(&json),
+        "node up gateways uplink conntrack pairs nodes tunnel drops blockedFlows problems"
+    );
     assert_eq!(keys(&json["gateways"][0]), "name owner here members pools");
     assert_eq!(keys(&json["uplink"]), "parent state addresses egressAddresses nextHops");
     assert_eq!(keys(&json["conntrack"]), "count max");

@@ -23,6 +23,9 @@ pub(super) struct Status {
     pub(super) nodes: Vec<NodeStatus>,
     pub(super) tunnel: TunnelStatus,
     pub(super) drops: Vec<Drop>,
+    /// Live flows of which packets are dropped because they are another tenant's: a pod got the
+    /// address of their owner, and opens the same ones.
+    pub(super) blocked_flows: u64,
     pub(super) problems: Vec<String>,
 }
 
