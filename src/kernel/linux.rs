@@ -123,6 +123,7 @@ impl LinuxKernel {
             return Err(explain(at, &Object::Address(address.clone()), error).into());
         }
         if let (Announce::Yes, Some(mac)) = (address.announce, link.mac) {
+            address::settle(&at.route, &link, address.address)?;
             let speaker = at.speaker(&address.link, IfIndex(link.index), mac);
             if let Err(error) = speaker.and_then(|speaker| speaker.announce(address.address)) {
                 log::warn!("{} is there, but not announced: {error}", address.address);

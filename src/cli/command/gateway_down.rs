@@ -8,7 +8,7 @@ use crate::node::Local;
 use crate::output::{self, Outcome};
 use crate::role::GatewayRecord;
 
-/// Removes what `gateway up` made: addresses first, filters last.
+/// Removes what `gateway up` made: the ways out first, filters last.
 pub(crate) fn run(local: &Local) -> Result<Outcome, CliError> {
     let _locks = local.lock_shared_objects()?;
     let Some(GatewayRecord { objects }) = local.gateway()? else {

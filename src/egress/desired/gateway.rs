@@ -70,8 +70,10 @@ pub fn uplink_name() -> LinkName {
     ours::link(ours::UPLINK)
 }
 
-/// Everything of the gateway side, in the order in which it must come: filters before the routes
-/// that bring packets to them, addresses last.
+/// Everything of the gateway side, in the order in which it must come: filters before what brings
+/// packets to them, the ways out last. By then the egress addresses must be there: the uplink has no
+/// link-local one, and so IPv6 asks for a next hop in the name of the packet that waits for it. If
+/// its source is no address of the link, the kernel asks nobody and tries again a second later.
 pub fn gateway(facts: &GatewayFacts) -> Vec<Placed> {
     let parent = facts.uplink.parent.clone();
     let mut objects = vec![Object::Macvlan(Macvlan { name: uplink_name(), parent })];
@@ -80,9 +82,9 @@ pub fn gateway(facts: &GatewayFacts) -> Vec<Placed> {
     objects.extend(Family::BOTH.map(return_hop));
     objects.extend(facts.pods.iter().map(|network| return_route(*network)));
     objects.extend(facts.peers.iter().map(peer_fdb));
-    let outside = uplink_routes(&facts.uplink);
-    objects
-        .extend(own_addresses(&facts.uplink).chain(outside).chain(egress_addresses(&facts.pairs)));
+    objects.extend(egress_addresses(&facts.pairs));
+    // A given address brings the route to its network along.
+    objects.extend(own_addresses(&facts.uplink).chain(uplink_routes(&facts.uplink)));
     objects.into_iter().map(|object| Placed { place: Place::Egret, object }).collect()
 }
 

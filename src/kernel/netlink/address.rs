@@ -1,6 +1,7 @@
 //! Addresses of links, without duplicate address detection: their owner is decided elsewhere.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use egret_egress::object::Address;
 use egret_types::Family;
@@ -12,14 +13,17 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::attribute::{Attributes, u32_at};
-use super::link;
-use super::{address_family, socket::Socket};
+use super::{address_family, link, route, socket::Socket};
 use crate::error::{Error, refused_with};
 
 const HEADER: usize = 8;
 /// No such address, no such link; and no IPv6 at all, so no such address either.
 const GONE: [Errno; 5] =
     [Errno::EADDRNOTAVAIL, Errno::ENODEV, Errno::ENXIO, Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP];
+
+/// How long the kernel's work may take on a busy machine. Later is late, and no failure.
+const PATIENCE: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_micros(200);
 
 /// An address as it was found.
 pub(crate) struct Found {
@@ -70,6 +74,22 @@ pub(crate) fn ensure(socket: &Socket, index: u32, address: &Address) -> Result<(
     let result = socket.change(libc::RTM_NEWADDR, flags, &message(index, address));
     let exists = address.address.is_ipv4() && refused_with(&result, &[Errno::EEXIST]);
     if exists { Ok(()) } else { result }
+}
+
+/// Waits until the kernel takes what is sent to an address of a link for its own. For IPv6 it does
+/// not when it says that the address is there: the route comes by work that waits for its turn, and
+/// until then the answer of a neighbour who was asked in the name of the address is not for us.
+pub(crate) fn settle(socket: &Socket, link: &link::Found, address: IpAddr) -> Result<(), Error> {
+    let answers = link.up && link.carrier;
+    let end = Instant::now() + PATIENCE;
+    while answers && address.is_ipv6() && !route::is_local(socket, address)? {
+        if Instant::now() > end {
+            log::warn!("{address} is there, but {} takes nothing for it yet", link.name);
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(())
 }
 
 pub(crate) fn remove(socket: &Socket, address: &Address) -> Result<(), Error> {

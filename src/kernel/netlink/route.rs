@@ -171,16 +171,31 @@ pub(crate) fn list_main(socket: &Socket) -> Result<Vec<MainRoute>, Error> {
     Ok(routes)
 }
 
-/// `ip route get ADDRESS`
+/// The link to which `ip route get ADDRESS` leads.
 pub(crate) fn link_toward(socket: &Socket, address: IpAddr) -> Result<IfIndex, Error> {
+    let answer = get(socket, address)?;
+    let link = Attributes::behind(HEADER, &answer).u32(libc::RTA_OIF);
+    link.map(IfIndex).ok_or(Error::Malformed { what: "link of the route" })
+}
+
+/// Whether what is sent to an address is for this namespace itself.
+pub(crate) fn is_local(socket: &Socket, address: IpAddr) -> Result<bool, Error> {
+    let answer = get(socket, address);
+    if refused_with(&answer, &[Errno::ENETUNREACH, Errno::EHOSTUNREACH]) {
+        return Ok(false);
+    }
+    let header = RouteHeader::parse(&answer?);
+    Ok(header.is_ok_and(|header| header.kind == RouteType::Local))
+}
+
+/// `ip route get ADDRESS`
+fn get(socket: &Socket, address: IpAddr) -> Result<Vec<u8>, Error> {
     let family = Family::of(address);
     let mut message = RouteMessage::default();
     message.header.address_family = address_family(family);
     message.header.destination_prefix_length = family.bits();
     message.attributes = vec![RouteAttribute::Destination(route_address(address))];
-    let answer = socket.get(libc::RTM_GETROUTE, &message)?;
-    let link = Attributes::behind(HEADER, &answer).u32(libc::RTA_OIF);
-    link.map(IfIndex).ok_or(Error::Malformed { what: "link of the route" })
+    socket.get(libc::RTM_GETROUTE, &message)
 }
 
 fn with_key_of(socket: &Socket, route: &Route) -> Result<Vec<Found>, Error> {
