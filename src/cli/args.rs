@@ -51,7 +51,7 @@ pub(crate) enum Command {
 pub(crate) enum GatewayCommand {
     /// Take the egress IPs of the gateways of which this node is the first member
     Up {
-        /// Also of those of which it is another member
+        /// Also of those of which it is another member, until `gateway up` is run without this
         #[arg(long)]
         take: bool,
     },

@@ -39,6 +39,10 @@ pub(crate) enum CliError {
         "node {node} is not the first member of gateway {gateway}, {first} is: reorder the members, or use --take to take its egress IPs although the workers still send to {first}"
     )]
     NotFirst { node: NodeName, gateway: GatewayName, first: NodeName },
+    #[error(
+        "node {node} is not the first member of gateway {gateway}, {first} is, and yet a gateway is up here: `egretctl gateway down` gives its egress IPs up, --take keeps them although the workers send to {first}"
+    )]
+    NotFirstAndUp { node: NodeName, gateway: GatewayName, first: NodeName },
     #[error("gateways {first} and {second} want different uplinks on this node; one is possible")]
     TwoUplinks { first: GatewayName, second: GatewayName },
     #[error("gateway {0} has no uplink interface on this node: set uplink.interface")]

@@ -3,7 +3,7 @@
 
 use egret_egress::object::Placed;
 use egret_resources::{EgressGateway, Uplink};
-use egret_types::GatewayName;
+use egret_types::{GatewayName, NodeName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
@@ -43,13 +43,18 @@ pub(crate) fn served<'a>(node: &'a Node, take: Take) -> Result<Vec<Served<'a>>, 
         served.push(Served { gateway, uplink });
     }
     match (served.is_empty(), any.members.first()) {
-        (true, Some(first)) => Err(CliError::NotFirst {
-            node: node.name.clone(),
-            gateway: any.name.clone(),
-            first: first.clone(),
-        }),
+        (true, Some(first)) => Err(not_first(node, any, first)?),
         _ => Ok(served),
     }
+}
+
+/// Refused, and what is up stays as it is: to be no gateway at all is `gateway down`.
+fn not_first(node: &Node, gateway: &EgressGateway, first: &NodeName) -> Result<CliError, CliError> {
+    let (node_name, gateway, first) = (node.name.clone(), gateway.name.clone(), first.clone());
+    Ok(match node.local.gateway()? {
+        None => CliError::NotFirst { node: node_name, gateway, first },
+        Some(_) => CliError::NotFirstAndUp { node: node_name, gateway, first },
+    })
 }
 
 /// Whether egress IPs are taken although the resources give them to another member.

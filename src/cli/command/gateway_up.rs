@@ -1,13 +1,16 @@
 //! `egretctl gateway up`: this node becomes the gateway for the pools that are its own. It may be
 //! run again at any time, after a node or pool was added for instance: what is right stays as it
-//! is, and no packet is lost.
+//! is, and no packet is lost. What is not its own any more, or was taken, is given up and named.
+
+use std::net::IpAddr;
 
 use egret_egress::apply;
 use egret_egress::desired::{GatewayFacts, OwnedPair, UplinkFacts, gateway};
 use egret_egress::kernel::{Kernel, Link, MainRoute};
-use egret_egress::object::Place;
+use egret_egress::object::{Object, Place, Placed};
 use egret_egress::obsolete::obsolete;
 use egret_ipam::Pool;
+use egret_resources::EgressGateway;
 use egret_types::{Family, Identity, Prefix};
 
 use crate::error::CliError;
@@ -23,14 +26,18 @@ pub(crate) fn run(local: Local, take: Take) -> Result<Outcome, CliError> {
     let mut kernel = node.local.kernel();
     let facts = facts(&node, &served, &mut kernel)?;
     let old = node.local.gateway()?;
-    if let Err(error) = converge(&node, &mut kernel, &facts, old.as_ref()) {
-        if old.is_none() {
-            // There was no gateway, and there is none now.
-            apply::remove_all(&mut kernel, &gateway(&facts));
-            node.local.gateway_record().remove()?;
+    let gone = match converge(&node, &mut kernel, &facts, old.as_ref()) {
+        Ok(gone) => gone,
+        Err(error) => {
+            if old.is_none() {
+                // There was no gateway, and there is none now.
+                apply::remove_all(&mut kernel, &gateway(&facts));
+                node.local.gateway_record().remove()?;
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
+    tell_given_up(&node, &served, &gone)?;
     output::line(format_args!(
         "gateway {}: {} egress pairs on node {} over {}",
         role::names(&served),
@@ -41,14 +48,14 @@ pub(crate) fn run(local: Local, take: Take) -> Result<Outcome, CliError> {
     Ok(Outcome::Fine)
 }
 
-/// From what was made before to what is wanted now. Until all is done the record lists both, so
-/// that a `gateway down` after a crash removes both.
+/// From what was made before to what is wanted now; gives what has been removed. Until all is done
+/// the record lists both, so that a `gateway down` after a crash removes both.
 fn converge(
     node: &Node,
     kernel: &mut dyn Kernel,
     facts: &GatewayFacts,
     old: Option<&GatewayRecord>,
-) -> Result<(), CliError> {
+) -> Result<Vec<Placed>, CliError> {
     let topology = node.topology()?;
     let objects = gateway(facts);
     let gone = old.map(|old| obsolete(&old.objects, &objects)).unwrap_or_default();
@@ -61,7 +68,31 @@ fn converge(
     if let Some(failure) = apply::remove_all(kernel, &gone).into_iter().next() {
         return Err(failure.into());
     }
-    Ok(record.put(&GatewayRecord { objects })?)
+    record.put(&GatewayRecord { objects })?;
+    Ok(gone)
+}
+
+/// A line for each gateway whose egress IPs this node had and has not any more: it took them once,
+/// or was their first member.
+fn tell_given_up(node: &Node, served: &[Served<'_>], gone: &[Placed]) -> Result<(), CliError> {
+    let removed = |address: &IpAddr| {
+        gone.iter().any(|p| matches!(&p.object, Object::Address(a) if a.address == *address))
+    };
+    for gateway in &node.resources.gateways {
+        if served.iter().any(|served| served.gateway.name == gateway.name) {
+            continue;
+        }
+        let pairs = pairs_of(node, gateway);
+        let pairs = pairs.iter().filter(|owned| owned.pair.iter().any(|(_, a)| removed(a)));
+        let (count, first) = (pairs.count(), gateway.members.first());
+        if let (1.., Some(first)) = (count, first) {
+            let name = &gateway.name;
+            output::line(format_args!(
+                "gateway {name}: gave up {count} egress pairs, its first member is {first}"
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 fn facts(
@@ -91,19 +122,25 @@ fn flows(kernel: &mut dyn Kernel) -> Result<u32, CliError> {
 fn owned_pairs(node: &Node, served: &[Served<'_>]) -> Result<Vec<OwnedPair>, CliError> {
     let mut owned = Vec::new();
     for Served { gateway, .. } in served {
-        let before = owned.len();
-        for definition in node.resources.pools_of(&gateway.name) {
-            let pool = Pool::new(definition, []);
-            owned.extend(pool.all_pairs().map(|(index, pair)| OwnedPair {
-                identity: Identity::new(pool.id(), index),
-                pair,
-            }));
-        }
-        if owned.len() == before {
+        let pairs = pairs_of(node, gateway);
+        if pairs.is_empty() {
             return Err(CliError::NoPool(gateway.name.clone()));
         }
+        owned.extend(pairs);
     }
     Ok(owned)
+}
+
+fn pairs_of(node: &Node, gateway: &EgressGateway) -> Vec<OwnedPair> {
+    let pools = node.resources.pools_of(&gateway.name).map(|definition| Pool::new(definition, []));
+    let owned = |pool: Pool| {
+        let pairs = pool.all_pairs();
+        let id = pool.id();
+        let owned =
+            pairs.map(|(index, pair)| OwnedPair { identity: Identity::new(id, index), pair });
+        owned.collect::<Vec<_>>()
+    };
+    pools.flat_map(owned).collect()
 }
 
 /// The uplink as the resources give it; what they leave out is copied from the interface.
@@ -141,8 +178,8 @@ fn uplink(
 
 fn connected(routes: &[MainRoute]) -> impl Iterator<Item = Prefix> {
     let link_local = |p: Prefix| match p.address() {
-        std::net::IpAddr::V4(address) => address.is_link_local(),
-        std::net::IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
     };
     routes
         .iter()
@@ -151,7 +188,7 @@ fn connected(routes: &[MainRoute]) -> impl Iterator<Item = Prefix> {
         .filter(move |prefix| prefix.length() > 0 && !link_local(*prefix))
 }
 
-fn default_hop(routes: &[MainRoute], family: Family) -> Option<std::net::IpAddr> {
+fn default_hop(routes: &[MainRoute], family: Family) -> Option<IpAddr> {
     let defaults = routes.iter().filter(|route| route.destination == Prefix::all(family));
     defaults.min_by_key(|route| route.metric).and_then(|route| route.hop)
 }
