@@ -13,6 +13,8 @@ mod egress;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod fairness;
 #[cfg(test)]
 mod fence;
@@ -45,11 +47,15 @@ mod panics;
 #[cfg(test)]
 mod parallel;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod repair;
 #[cfg(test)]
 mod repeated;
 #[cfg(test)]
 mod reuse;
+#[cfg(test)]
+mod ride;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{Ns, Packet, Running, eventually};
 /// [`Capture::packets`].
 pub struct Capture {
     program: Running,
-    seen: Arc<Mutex<Vec<Packet>>>,
+    seen: Arc<Mutex<Vec<(Duration, Packet)>>>,
     unreadable: Arc<Mutex<Vec<Vec<u8>>>>,
     shown: String,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -23,8 +23,10 @@ impl Capture {
     /// Returns when the kernel hands packets over, so none that is sent afterwards is missed.
     pub(crate) fn start(namespace: &Ns, link: &str, filter: &str) -> Self {
         let shown = format!("capture of {filter:?} on {link} in {}", namespace.name());
+        // Room for seconds of traffic, in KiB.
+        let room = ["-B", "8192"];
         let fixed = ["-i", link, "-n", "-U", "--immediate-mode", "-s", "0", "-w", "-", filter];
-        let mut program = namespace.program("tcpdump").args(fixed).start();
+        let mut program = namespace.program("tcpdump").args(room).args(fixed).start();
         let (output, errors) = (program.output(), program.errors());
         let mut complaints = BufReader::new(errors).lines();
         let mut said = String::new();
@@ -46,6 +48,11 @@ impl Capture {
 
     /// What has been seen so far.
     pub fn packets(&self) -> Vec<Packet> {
+        self.timed().into_iter().map(|(_, packet)| packet).collect()
+    }
+
+    /// What has been seen so far, each with the kernel's time (since 1970).
+    fn timed(&self) -> Vec<(Duration, Packet)> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -67,31 +74,41 @@ impl Capture {
     }
 
     /// Ends the capture after a moment of grace and gives all that was seen.
-    pub fn stop(mut self) -> Vec<Packet> {
+    pub fn stop(self) -> Vec<Packet> {
+        self.stop_timed().into_iter().map(|(_, packet)| packet).collect()
+    }
+
+    /// The same with the kernel's times.
+    pub fn stop_timed(mut self) -> Vec<(Duration, Packet)> {
         std::thread::sleep(Duration::from_millis(150));
         self.program.terminate();
         if let Some(reader) = self.reader.take() {
             reader.join().ok();
         }
-        self.packets()
+        self.timed()
     }
 }
 
-/// Reads a pcap stream: 24 bytes of header, then records of 16 bytes and a frame.
+/// Reads a pcap stream: 24 bytes of header, then records of 16 bytes (seconds, microseconds, length
+/// here, length on the wire) and a frame.
 fn read_records(
     mut output: impl Read,
-    store: &Mutex<Vec<Packet>>,
+    store: &Mutex<Vec<(Duration, Packet)>>,
     unreadable: &Mutex<Vec<Vec<u8>>>,
 ) -> io::Result<()> {
     output.read_exact(&mut [0; 24])?;
     loop {
         let mut header = [0; 16];
         output.read_exact(&mut header)?;
-        let length = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+        let word = |at| u32::from_ne_bytes([0, 1, 2, 3].map(|i: usize| header[at + i]));
+        let time = Duration::from_secs(word(0).into()) + Duration::from_micros(word(4).into());
+        let length = word(8);
         let mut frame = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         output.read_exact(&mut frame)?;
         match Packet::parse(&frame) {
-            Some(packet) => store.lock().unwrap_or_else(PoisonError::into_inner).push(packet),
+            Some(packet) => {
+                store.lock().unwrap_or_else(PoisonError::into_inner).push((time, packet));
+            }
             None => unreadable.lock().unwrap_or_else(PoisonError::into_inner).push(frame),
         }
     }

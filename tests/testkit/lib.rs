@@ -35,6 +35,7 @@ mod random;
 mod reaper;
 pub mod resources;
 mod snapshot;
+mod stream;
 mod wire;
 mod wiring;
 
@@ -57,4 +58,5 @@ pub use probe::{Client, Question, Seen};
 pub use program::{Finished, Program, Running};
 pub use random::{Random, seeds};
 pub use snapshot::{Snapshot, assert_no_leftovers};
+pub use stream::{Lost, Report, Stream};
 pub use wire::{PacketSocket, link_mac, send_frame, send_vxlan};
