@@ -40,7 +40,9 @@ pub(crate) fn check(
     };
     data_path(kernel, config, &resources, &links).map_err(|failure| with_code(&failure, code))?;
     let ipam = ipam_section(request.config().ipam()?, config, &[])?;
-    Delegate::new(&Programs, request, &ipam)?.status()
+    // What the IPAM plugin says is its own; that it cannot be found is ours.
+    let delegate = Delegate::new(&Programs, request, &ipam);
+    delegate.map_err(|failure| with_code(&failure, Code::NOT_AVAILABLE))?.status()
 }
 
 /// The node is one of the resources' and has an underlay link with room for a tunnel; the kernel
