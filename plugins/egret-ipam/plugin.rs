@@ -57,7 +57,7 @@ impl Plugin for EgretIpam {
         let attachment = request.attachment();
         let holders = HolderDir::new(&request.own().ipam.state_dir());
         egret_ipam::HolderPort::remove(&holders, &attachment.container_id, &attachment.ifname)
-            .map_err(|failed| error::ipam(failed.into()))
+            .map_err(|failed| CniError::new(Code::TRY_AGAIN_LATER, failed.to_string()))
     }
 
     /// The leases that ADD gave are still the attachment's, and those of the requests, if there

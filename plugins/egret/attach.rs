@@ -27,7 +27,7 @@ use crate::exec::Programs;
 use crate::leases::{Wanted, ipam_section, read_leases};
 use crate::node::Node;
 use crate::pod::{self, Pod};
-use crate::{detach, error, links};
+use crate::{detach, error, links, tombstones};
 
 /// How long ADD waits for others on this node.
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(5);
@@ -75,7 +75,10 @@ impl<'a> Attach<'a> {
     /// was attached before stays attached as it was: it may be running.
     fn undo(&self, kernel: &mut dyn Kernel, old: Option<&AttachmentRecord>) {
         let mut undo = || match old {
-            None => detach::finish(self.request, self.records, kernel),
+            None => {
+                detach::finish(self.request, self.records, kernel)?;
+                tombstones::settle(self.request.network(), None)
+            }
             Some(old) => ensure(kernel, &old.objects).and_then(|()| self.put(old)),
         };
         if let Err(second) = undo().or_else(|_| undo()) {

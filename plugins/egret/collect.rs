@@ -11,7 +11,7 @@ use egret_types::Attachment;
 
 use crate::exec::Programs;
 use crate::leases::ipam_section;
-use crate::{detach, error};
+use crate::{detach, error, tombstones};
 
 /// One GC.
 struct Gc<'a> {
@@ -35,6 +35,7 @@ pub(crate) fn run(
     let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
     let delegate = Delegate::new(&Programs, request, &ipam)?;
     let boot = boot_id::read().map_err(|e| error::store(&e))?.into();
+    tombstones::try_to_settle(request);
     let gc = Gc { request, records, delegate, boot };
     let mut failures = Vec::new();
     for found in records.list().map_err(|e| error::store(&e))? {

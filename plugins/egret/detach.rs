@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use egret_cni::{CniError, Code, Delegate, Request};
+use egret_cni::{CniError, Code, Request};
 use egret_egress::apply;
 use egret_egress::desired::{Names, attachment_by_name};
 use egret_egress::kernel::Kernel;
@@ -17,13 +17,8 @@ use egret_store::journal::AttachmentDir;
 use egret_store::lock::NodeLock;
 use egret_types::Attachment;
 
-use crate::error;
-use crate::exec::Programs;
-use crate::leases::ipam_section;
+use crate::{error, tombstones};
 
-/// What is left of an attachment whose leases could not be given back.
-const KEPT: &str =
-    "links, routes and rules are removed; record and lease are kept for the next DEL";
 /// How long DEL waits for others on this node. With the delegate's time it ends before its own
 /// deadline.
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(5);
@@ -47,11 +42,13 @@ pub(crate) fn run(
 ) -> Result<(), CniError> {
     let attachment = request.attachment();
     let known = look_up(records, attachment)?;
-    if matches!(known, Known::Nothing) && !sight(kernel, attachment, None)?.link {
+    let owed = tombstones::exists(request.own(), attachment);
+    if matches!(known, Known::Nothing) && !owed && !sight(kernel, attachment, None)?.link {
         return Ok(());
     }
     let run_dir = &request.own().run_dir;
     let _node = NodeLock::shared(run_dir, LOCK_DEADLINE).map_err(|e| error::store(&e))?;
+    tombstones::try_to_settle(request.network());
     finish(request, records, kernel)
 }
 
@@ -70,17 +67,14 @@ pub(crate) fn finish(
     if matches!(known, Known::Nothing) {
         return Ok(());
     }
-    release(request, records).map_err(|error| error.in_context(KEPT))
+    tombstones::release(request)?;
+    // The record goes last: a DEL that is broken off before is done again.
+    records.remove(attachment).map_err(|e| later(&e))
 }
 
-/// Gives the leases back. The record goes last: a DEL that is broken off before is done again.
-fn release(
-    request: &Request<LocalConfig>,
-    records: &AttachmentDir<AttachmentRecord>,
-) -> Result<(), CniError> {
-    let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
-    Delegate::new(&Programs, request.network(), &ipam)?.del()?;
-    records.remove(request.attachment()).map_err(|e| error::store(&e))
+/// Where not even this can be written the runtime has to come again.
+fn later(failure: &egret_store::Error) -> CniError {
+    CniError::caused_by(Code::TRY_AGAIN_LATER, failure)
 }
 
 /// Removes what is left of an attachment, and its record. `netns` is the inode of the namespace that

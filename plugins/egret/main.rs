@@ -13,6 +13,7 @@ mod node;
 mod plugin;
 mod pod;
 mod status;
+mod tombstones;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -19,7 +19,7 @@ use egret_store::{boot_id, resource_dir};
 use crate::attach::{Attach, LOCK_DEADLINE};
 use crate::exec::Programs;
 use crate::leases::ipam_section;
-use crate::{collect, detach, error, links, logger, node, status};
+use crate::{collect, detach, error, links, logger, node, status, tombstones};
 
 /// The plugin.
 pub(crate) struct Egret;
@@ -54,6 +54,7 @@ impl Plugin for Egret {
             detach::finish(request, &records, &mut kernel)?;
             return Ok(Added::Chained(prev));
         }
+        tombstones::settle(request.network(), Some(request.attachment()))?;
         let (policies, resources) = (policies.as_slice(), &resources);
         let attach = Attach { request, resources, policies, records: &records, netns };
         attach.run(&mut kernel, prev).map(Added::Chained)

@@ -124,6 +124,18 @@ impl Local {
         Ok(stray)
     }
 
+    /// Removes what says that an attachment's holder has still to be removed: none is left.
+    pub(crate) fn discard_tombstones(&self) -> Result<(), CliError> {
+        let tombstones = AttachmentDir::tombstones(&self.config.state_dir);
+        for found in tombstones.list()? {
+            match found {
+                Journaled::Whole { attachment, .. } => tombstones.remove(&attachment)?,
+                Journaled::Damaged { file, .. } => tombstones.discard(&file)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Removes directories and locks that say nothing any more. Leases stay.
     pub(crate) fn tidy(&self) -> Result<(), egret_store::Error> {
         egret_store::tidy(&self.config.state_dir, &self.config.run_dir)

@@ -2,7 +2,7 @@
 //! crash and compared by CHECK: [`AttachmentDir`], one file per container id and interface name in
 //! `stateDir/attachments/<hash of both>.json`, and [`RecordFile`], `stateDir/<name>.json`.
 //!
-//! Nothing here is synced. What the records describe are kernel objects, which do not survive a
+//! Tombstones aside, nothing here is synced. What the records describe are kernel objects, which do not survive a
 //! power failure either; the death of a process loses nothing, because every change is a rename.
 //! So a record that ends early was written before the machine went down, and counts as none.
 
@@ -39,7 +39,7 @@ impl<T: Serialize + DeserializeOwned> RecordFile<T> {
     /// Writes the record, in place of the one before.
     pub fn put(&self, record: &T) -> Result<(), Error> {
         atomic::ensure_directory(&self.root)?;
-        write(&self.path, record)
+        write(&self.path, record, Durability::Process)
     }
 
     /// The record. One that ends early is none, see above; one that was changed is
@@ -87,14 +87,27 @@ pub enum Journaled<T> {
 pub struct AttachmentDir<T> {
     root: PathBuf,
     dir: PathBuf,
+    durability: Durability,
     kind: PhantomData<fn() -> T>,
+}
+
+impl AttachmentDir<()> {
+    /// Of attachments that are gone and that somebody has still to be told about; below this
+    /// `stateDir`. It outlives a power failure: whoever has to be told may as well.
+    pub fn tombstones(state_dir: &Path) -> Self {
+        Self::named(state_dir, "tombstones", Durability::Power)
+    }
 }
 
 impl<T: Serialize + DeserializeOwned> AttachmentDir<T> {
     /// Those below this `stateDir`.
     pub fn new(state_dir: &Path) -> Self {
-        let (root, dir) = (state_dir.to_path_buf(), state_dir.join("attachments"));
-        Self { root, dir, kind: PhantomData }
+        Self::named(state_dir, "attachments", Durability::Process)
+    }
+
+    fn named(state_dir: &Path, name: &str, durability: Durability) -> Self {
+        let (root, dir) = (state_dir.to_path_buf(), state_dir.join(name));
+        Self { root, dir, durability, kind: PhantomData }
     }
 
     fn path(&self, attachment: &Attachment) -> PathBuf {
@@ -106,7 +119,7 @@ impl<T: Serialize + DeserializeOwned> AttachmentDir<T> {
     pub fn put(&self, attachment: &Attachment, record: &T) -> Result<(), Error> {
         atomic::ensure_directory(&self.root)?;
         atomic::ensure_directory(&self.dir)?;
-        write(&self.path(attachment), &Entry { attachment, record })
+        write(&self.path(attachment), &Entry { attachment, record }, self.durability)
     }
 
     /// The record of an attachment. One that ends early is none, see above; one that was changed
@@ -118,7 +131,7 @@ impl<T: Serialize + DeserializeOwned> AttachmentDir<T> {
 
     /// Removes the record of an attachment, readable or not. Absent is removed.
     pub fn remove(&self, attachment: &Attachment) -> Result<(), Error> {
-        atomic::remove(&self.path(attachment), Durability::Process)
+        atomic::remove(&self.path(attachment), self.durability)
     }
 
     /// Every record, and every file that is none any more.
@@ -157,10 +170,10 @@ fn damaged<T>(file: PathBuf, why: &str) -> Journaled<T> {
     Journaled::Damaged { file, why: why.to_owned() }
 }
 
-fn write(path: &Path, content: &impl Serialize) -> Result<(), Error> {
+fn write(path: &Path, content: &impl Serialize, durability: Durability) -> Result<(), Error> {
     let encoded = envelope::encode(content);
     let bytes = encoded.map_err(|error| Error::Encode { path: path.to_path_buf(), error })?;
-    atomic::replace(path, &bytes, Durability::Process)
+    atomic::replace(path, &bytes, durability)
 }
 
 fn read<C: DeserializeOwned>(path: &Path) -> Result<Option<C>, Error> {

@@ -12,7 +12,7 @@ use crate::{
 /// Removes the locks of a node and the directories that hold nothing. Leases, and what belongs to
 /// them, stay. The caller holds [`lock::NodeLock::exclusive`]; whoever waits for it takes a new one.
 pub fn tidy(state_dir: &Path, run_dir: &Path) -> Result<(), Error> {
-    for dir in ["attachments", "holders"] {
+    for dir in ["attachments", "holders", "tombstones"] {
         remove_if_empty(&state_dir.join(dir))?;
     }
     remove_if_empty(state_dir)?;

@@ -44,6 +44,7 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
         for attachment in local.drop_stray_holders(&records)? {
             output::line(format_args!("{attachment} held a lease and does not exist: released"))?;
         }
+        local.discard_tombstones()?;
     }
     if !records.live.is_empty() {
         let count = records.live.len();
