@@ -155,7 +155,7 @@ fn hit(node: &Node, pod: &Ns, damage: &Damage) {
 }
 
 #[test]
-fn each_damage_is_named_and_add_again_repairs_it() {
+fn item_50_each_damage_is_named_and_add_again_repairs_it() {
     let lab = world::builder(Families::Dual).start();
     world::open(&lab);
     let attached = Attached::new(&lab, "shop");

@@ -75,7 +75,7 @@ impl<'lab> Scene<'lab> {
 }
 
 #[test]
-fn add_killed_at_each_call_leaves_nothing_after_del_and_gc() {
+fn item_34_add_killed_at_each_call_leaves_nothing_after_del_and_gc() {
     let lab = world::builder(Families::Dual).start();
     let scene = Scene::new(&lab);
     let bare = scene.reading();
@@ -146,7 +146,7 @@ fn del_killed_at_each_call_is_finished_by_the_next() {
 /// Whichever call the system refuses: a result, or an error as JSON that left nothing of the
 /// attachment, without any DEL.
 #[test]
-fn add_refused_at_each_call_succeeds_or_takes_back_all_it_did() {
+fn item_33_add_refused_at_each_call_succeeds_or_takes_back_all_it_did() {
     let lab = world::builder(Families::Dual).start();
     let scene = Scene::new(&lab);
     let bare = scene.reading();

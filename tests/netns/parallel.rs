@@ -42,7 +42,7 @@ fn del(pod: &Pod<'_>, _: &Value) {
 }
 
 #[test]
-fn a_hundred_adds_on_a_bare_node_share_everything_and_a_hundred_dels_leave_nothing() {
+fn item_36_a_hundred_adds_on_a_bare_node_share_everything_and_a_hundred_dels_leave_nothing() {
     let lab = world::builder(Families::Dual).start();
     world::open(&lab);
     let pods = prepared(&lab, 100);
