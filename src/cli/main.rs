@@ -3,6 +3,7 @@
 
 mod args;
 mod arrival;
+mod blocked;
 mod command;
 mod error;
 mod node;

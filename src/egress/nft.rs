@@ -226,8 +226,8 @@ pub enum Expr {
     /// some bits of its number, which the kernel makes by a keyed hash; the rule goes on only
     /// where more than so many flows live there, and ends otherwise. For the first packet of a flow.
     FlowsOver(FlowLimit),
-    /// `update @set { ct id }`: the number of the packet's flow, by which connection tracking lists
-    /// and deletes it (`CTA_ID`).
+    /// `update @set { ct id . ct mark }`: the number of the packet's flow, by which connection
+    /// tracking lists and deletes it (`CTA_ID`), and its identity: another flow may get the number.
     NoteFlow(String),
     /// `notrack`
     NoTrack,

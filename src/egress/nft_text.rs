@@ -153,7 +153,7 @@ impl fmt::Display for Expr {
             Expr::FlowsOver(FlowLimit { set, mask, limit }) => {
                 write!(f, "add @{set} {{ ct mark . ct id & {mask:#x} ct count over {limit} }}")
             }
-            Expr::NoteFlow(set) => write!(f, "update @{set} {{ ct id }}"),
+            Expr::NoteFlow(set) => write!(f, "update @{set} {{ ct id . ct mark }}"),
             Expr::NoTrack => f.write_str("notrack"),
             Expr::Counter => f.write_str("counter"),
             Expr::Accept => f.write_str("accept"),

@@ -1,20 +1,24 @@
 //! Connection tracking of a namespace, asked over netlink (`ctnetlink`). It has a room of its own
-//! beside `netlink`, whose objects are made and removed: here is only counted.
+//! beside `netlink`, whose objects are made and compared: flows are made by packets, and here only
+//! counted and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netlink_packet_core::Emitable;
+use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
+use nix::errno::Errno;
 
-use crate::error::Error;
+use crate::error::{Error, refused_with};
 use crate::netlink::attribute::Attributes;
 use crate::netlink::socket::Socket;
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the high byte of a message's type.
 const SUBSYSTEM: u16 = 1 << 8;
 const GET: u16 = SUBSYSTEM | 1;
+const DELETE: u16 = SUBSYSTEM | 2;
 const GET_STATS_CPU: u16 = SUBSYSTEM | 4;
 /// Family, version and resource id before the attributes of every nfnetlink message.
 const HEADER: usize = 4;
+const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;
 
@@ -74,16 +78,90 @@ pub(crate) fn flows_by_mark(socket: &Socket) -> Result<BTreeMap<u32, u64>, Error
     })
 }
 
-/// How many of the flows with these numbers live. nftables calls the number `ct id`, and has its
-/// bytes as they are here.
-pub(crate) fn count_living(socket: &Socket, numbers: &BTreeSet<u32>) -> Result<u64, Error> {
-    if numbers.is_empty() {
+/// How many of these flows live.
+pub(crate) fn count_living(socket: &Socket, flows: &BTreeSet<FlowKey>) -> Result<u64, Error> {
+    if flows.is_empty() {
         return Ok(0);
     }
     socket.fold(GET, &All, |living: &mut u64, payload| {
-        let number = Attributes::behind(HEADER, payload).u32(CTA_ID);
-        *living += u64::from(number.is_some_and(|number| numbers.contains(&number)));
+        *living += u64::from(FlowKey::of(payload).is_some_and(|key| flows.contains(&key)));
     })
+}
+
+/// Deletes those of these flows that live, and tells how many it were.
+pub(crate) fn delete(socket: &Socket, flows: &BTreeSet<FlowKey>) -> Result<u64, Error> {
+    if flows.is_empty() {
+        return Ok(0);
+    }
+    let found = socket.fold(GET, &All, |found: &mut Vec<Entry>, payload| {
+        let wanted = FlowKey::of(payload).is_some_and(|key| flows.contains(&key));
+        found.extend(Entry::of(payload).filter(|_| wanted));
+    })?;
+    let mut deleted = 0;
+    for entry in found {
+        let answer = socket.change(DELETE, 0, &entry);
+        // It has ended meanwhile, by itself or because another flow has its place.
+        if !refused_with(&answer, &[Errno::ENOENT]) {
+            answer?;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
+}
+
+/// A flow, and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlowKey {
+    /// The kernel's number, a hash. nftables calls it `ct id` and has its bytes as they are here.
+    pub number: u32,
+    /// Its connection mark: a later flow of somebody else may have the same number.
+    pub mark: u32,
+}
+
+impl FlowKey {
+    fn of(payload: &[u8]) -> Option<Self> {
+        let attributes = Attributes::behind(HEADER, payload);
+        let mark = attributes.u32_be(CTA_MARK).unwrap_or(0);
+        Some(Self { number: attributes.u32(CTA_ID)?, mark })
+    }
+}
+
+/// What names an entry to the kernel: the numbers of its first direction, with the zone in them, and
+/// its own, so that another one in its place is left alone.
+struct Entry {
+    family: u8,
+    original: Vec<u8>,
+    number: Vec<u8>,
+}
+
+impl Entry {
+    fn of(payload: &[u8]) -> Option<Self> {
+        let attributes = Attributes::behind(HEADER, payload);
+        Some(Self {
+            family: *payload.first()?,
+            original: attributes.bytes(CTA_TUPLE_ORIG)?.to_vec(),
+            number: attributes.bytes(CTA_ID)?.to_vec(),
+        })
+    }
+
+    fn attributes(&self) -> [DefaultNla; 2] {
+        [
+            DefaultNla::new(CTA_TUPLE_ORIG | NLA_F_NESTED, self.original.clone()),
+            DefaultNla::new(CTA_ID, self.number.clone()),
+        ]
+    }
+}
+
+impl Emitable for Entry {
+    fn buffer_len(&self) -> usize {
+        HEADER + self.attributes().as_slice().buffer_len()
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        let (header, rest) = buffer.split_at_mut(HEADER);
+        header.copy_from_slice(&[self.family, 0, 0, 0]);
+        self.attributes().as_slice().emit(rest);
+    }
 }
 
 /// The header of a question about all families (`AF_UNSPEC`).

@@ -19,7 +19,7 @@ mod readings;
 mod resident;
 mod sysctl;
 
-pub use conntrack::Statistics;
+pub use conntrack::{FlowKey, Statistics};
 pub use error::Error;
 pub use linux::{LinuxKernel, Places};
 pub use netlink::link::{LinkState, Traffic};

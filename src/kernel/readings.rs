@@ -1,5 +1,5 @@
 //! What the kernel can tell beyond the port: counters and entries that commands for operators show.
-//! Nothing here changes anything.
+//! And the one thing that is taken away beyond it: flows, which no object of ours describes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use egret_egress::nft::{DataType, Datum, TableFamily};
 use egret_egress::object::{Fdb, Place};
 use egret_types::LinkName;
 
-use crate::conntrack::{self, Statistics};
+use crate::conntrack::{self, FlowKey, Statistics};
 use crate::linux::LinuxKernel;
 use crate::netlink::fdb;
 use crate::netlink::link::{self, LinkState, Traffic};
@@ -94,10 +94,21 @@ impl LinuxKernel {
         self.ask(place, "listing flows", |at| Ok(conntrack::flows_by_mark(at.conntrack()?)?))
     }
 
-    /// How many flows with one of these numbers (`ct id`) there are still.
-    pub fn count_living(&mut self, place: Place, numbers: &BTreeSet<u32>) -> Result<u64, Failure> {
-        self.ask(place, "listing flows", |at| {
-            Ok(conntrack::count_living(at.conntrack()?, numbers)?)
-        })
+    /// How many of these flows there are still.
+    pub fn count_living(
+        &mut self,
+        place: Place,
+        flows: &BTreeSet<FlowKey>,
+    ) -> Result<u64, Failure> {
+        self.ask(place, "listing flows", |at| Ok(conntrack::count_living(at.conntrack()?, flows)?))
+    }
+
+    /// Deletes these flows, and tells how many there were still.
+    pub fn delete_flows(
+        &mut self,
+        place: Place,
+        flows: &BTreeSet<FlowKey>,
+    ) -> Result<u64, Failure> {
+        self.ask(place, "deleting flows", |at| Ok(conntrack::delete(at.conntrack()?, flows)?))
     }
 }

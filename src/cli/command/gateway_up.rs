@@ -13,6 +13,7 @@ use egret_ipam::Pool;
 use egret_resources::EgressGateway;
 use egret_types::{Family, Identity, Prefix};
 
+use crate::blocked;
 use crate::error::CliError;
 use crate::node::{Local, Node};
 use crate::output::{self, Outcome};
@@ -38,6 +39,12 @@ pub(crate) fn run(local: Local, take: Take) -> Result<Outcome, CliError> {
         }
     };
     tell_given_up(&node, &served, &gone)?;
+    let freed = blocked::delete(&mut kernel)?;
+    if freed > 0 {
+        output::line(format_args!(
+            "deleted {freed} flows that kept the next owner of their address out"
+        ))?;
+    }
     output::line(format_args!(
         "gateway {}: {} egress pairs on node {} over {}",
         role::names(&served),

@@ -13,7 +13,7 @@ pub const OVER: &str = "over";
 pub const UNKNOWN: &str = "unknown";
 /// inet: a packet of another identity than that of its flow.
 pub const FOREIGN_FLOW: &str = "foreign-flow";
-/// inet: numbers of flows that met a packet of another identity within the last hour. Such a flow
+/// inet: number and mark of flows that met a packet of another identity within the last hour. Such a flow
 /// keeps out its own pod's successor as long as that one goes on trying.
 pub const BLOCKED: &str = "blocked";
 /// inet: nothing that belongs to a flow, a wrong checksum for instance.

@@ -98,7 +98,7 @@ fn blocked() -> Set {
     let capacity = Capacity { size: BLOCKED_FLOWS, seconds: Some(BLOCKED_SECONDS) };
     Set {
         name: BLOCKED.into(),
-        key: vec![DataType::Mark],
+        key: vec![DataType::Mark, DataType::Mark],
         value: ValueType::None,
         content: Content::Dynamic(capacity),
         count: Count::Nothing,

@@ -97,7 +97,9 @@ fn encode_expr(expr: &Expr, out: &mut Vec<Expression>) -> Option<()> {
             out.push(snat(protocol(*family), START));
         }
         Expr::FlowsOver(limit) => count_flows(limit, out),
-        Expr::NoteFlow(set) => out.extend([load_ct(CtKey::Id, START), put_into(set)]),
+        Expr::NoteFlow(set) => {
+            out.extend([load_ct(CtKey::Id, START), load_ct(CtKey::Mark, At(4)), put_into(set)]);
+        }
         Expr::NoTrack => out.push(no_track()),
         Expr::Counter => out.push(counter()),
         Expr::Accept => out.push(verdict(Verdict::Other(NF_ACCEPT))),

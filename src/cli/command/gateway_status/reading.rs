@@ -13,6 +13,7 @@ use egret_types::{DualStack, Family, LinkName, MacAddr, Prefix, ours};
 
 use super::drops::Counters;
 use super::value::{Count, Fill};
+use crate::blocked;
 use crate::error::CliError;
 
 const FRAMES: (TableFamily, &str) = (TableFamily::Netdev, ours::NFT_TABLE);
@@ -75,7 +76,8 @@ impl Reading {
         self.counters.conntrack = kernel.conntrack_statistics(Place::Egret)?;
         self.add_sets(kernel)?;
         self.flows = kernel.flows_by_mark(Place::Egret)?;
-        self.blocked = blocked(kernel)?;
+        let noted = blocked::noted(kernel)?;
+        self.blocked = kernel.count_living(Place::Egret, &noted)?;
         self.conntrack = fill(kernel)?;
         if let Some(link) = links.iter().find(|link| link.name == uplink_name()) {
             self.uplink.addresses.clone_from(&link.addresses);
@@ -146,16 +148,6 @@ fn elements(
     kinds: &[DataType],
 ) -> Result<Vec<ElementCounter>, CliError> {
     Ok(kernel.element_counters(Place::Egret, table, set, kinds)?)
-}
-
-/// The set names them for an hour, so some have ended.
-fn blocked(kernel: &mut LinuxKernel) -> Result<u64, CliError> {
-    let keys = kernel.element_keys(Place::Egret, PACKETS, counted::BLOCKED, &[DataType::Mark])?;
-    let number = |key: &Vec<Datum>| match key[..] {
-        [Datum::Mark(number)] => Some(number),
-        _ => None,
-    };
-    Ok(kernel.count_living(Place::Egret, &keys.iter().filter_map(number).collect())?)
 }
 
 /// `None` where the kernel does not say.
