@@ -13,19 +13,58 @@ mod chain;
 mod execution;
 mod idle;
 mod lifecycle;
+mod reference;
 mod report;
 mod samples;
+mod server;
 mod sizes;
 mod split;
 mod trace;
 mod traffic;
+mod ways;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: egret-bench [--quick] EMPTY MEMORY
+const USAGE: &str = "usage: egret-bench [--quick] [--section NAME] EMPTY MEMORY
+NAME: unselected, selected, accounts, sizes or packets; all of them if not given
 EMPTY: an empty static program; MEMORY: a directory in memory (tmpfs) for the state of some pods";
+
+/// A part of the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Section {
+    /// Executions with nothing to do.
+    Unselected,
+    /// ADD and DEL of selected pods.
+    Selected,
+    /// Where their time goes.
+    Accounts,
+    /// Of the programs.
+    Sizes,
+    /// Traffic.
+    Packets,
+}
+
+impl Section {
+    const ALL: [(&str, Section); 5] = [
+        ("unselected", Section::Unselected),
+        ("selected", Section::Selected),
+        ("accounts", Section::Accounts),
+        ("sizes", Section::Sizes),
+        ("packets", Section::Packets),
+    ];
+
+    fn run(self, order: &Order) {
+        match self {
+            Section::Unselected => idle::run(order.scale, &order.empty),
+            Section::Selected => lifecycle::run(order.scale),
+            Section::Accounts => split::run(order.scale, &order.memory),
+            Section::Sizes => sizes::run(),
+            Section::Packets => wire::run(order.scale),
+        }
+    }
+}
 
 /// How often everything is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,30 +105,65 @@ impl Scale {
 
     /// Rounds on the wire.
     pub(crate) fn rounds(self) -> usize {
-        self.of(2, 15)
+        self.of(3, 80)
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Order {
+    scale: Scale,
+    sections: Vec<Section>,
+    empty: PathBuf,
+    memory: PathBuf,
+}
+
+impl Order {
+    fn parse(mut words: &[&str]) -> Option<Self> {
+        let mut scale = Scale::Full;
+        let mut sections = Section::ALL.map(|(_, section)| section).to_vec();
+        loop {
+            match words {
+                ["--quick", rest @ ..] => (scale, words) = (Scale::Quick, rest),
+                ["--section", name, rest @ ..] => {
+                    let (_, section) = Section::ALL.into_iter().find(|(is, _)| is == name)?;
+                    (sections, words) = (vec![section], rest);
+                }
+                [empty, memory] if !empty.starts_with('-') => {
+                    let [empty, memory] = [empty, memory].map(PathBuf::from);
+                    return Some(Self { scale, sections, empty, memory });
+                }
+                _ => return None,
+            }
+        }
     }
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (scale, empty, memory) = match words.as_slice() {
-        ["--quick", empty, memory] => (Scale::Quick, empty, memory),
-        [empty, memory] if !empty.starts_with('-') => (Scale::Full, empty, memory),
-        _ => {
-            report::complain(USAGE);
-            return ExitCode::FAILURE;
-        }
+    let Some(order) = Order::parse(&words) else {
+        report::complain(USAGE);
+        return ExitCode::FAILURE;
     };
-    measure(scale, Path::new(empty), &PathBuf::from(memory));
+    order.sections.iter().for_each(|section| section.run(&order));
+    report::line(&format!("\nload at the end: {}", report::load()));
     ExitCode::SUCCESS
 }
 
-fn measure(scale: Scale, empty: &Path, memory: &Path) {
-    idle::run(scale, empty);
-    lifecycle::run(scale);
-    split::run(scale, memory);
-    sizes::run();
-    wire::run(scale);
-    report::line(&format!("\nload at the end: {}", report::load()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_chosen_by_name_and_an_unknown_word_is_refused() {
+        let sections = |words: &[&str]| Order::parse(words).map(|order| order.sections);
+        assert_eq!(sections(&["e", "m"]).map(|all| all.len()), Some(Section::ALL.len()));
+        let packets = &["--quick", "--section", "packets", "e", "m"];
+        assert_eq!(sections(packets), Some(vec![Section::Packets]));
+        assert_eq!(Order::parse(packets).map(|order| order.scale), Some(Scale::Quick));
+        for wrong in [&["--section", "wire", "e", "m"][..], &["--fast", "e", "m"], &["e"]] {
+            assert_eq!(Order::parse(wrong), None, "{wrong:?}");
+        }
+    }
 }

@@ -37,6 +37,15 @@ pub(crate) fn ratios(rows: &[Ratio<'_>]) {
     }
 }
 
+/// Ratios of rates, pair by pair, each with that of the best tenths behind it.
+pub(crate) fn rates(title: &str, rows: &[Ratio<'_>]) {
+    head(title);
+    for (name, own, peer) in rows {
+        let best = number(own.best() / peer.best());
+        row(&format!("{name}, of the best tenths {best}"), &own.over(peer));
+    }
+}
+
 /// The load averages of the last 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -44,13 +53,14 @@ pub(crate) fn load() -> String {
 }
 
 fn head(unit: &str) {
-    line(&format!("{unit:NAME$} {:>5} {:>9} {:>9} {:>9}", "n", "min", "median", "max"));
+    let [min, low, median, high, max] = ["min", "quarter", "median", "quarter", "max"];
+    line(&format!("{unit:NAME$} {:>5} {min:>8} {low:>8} {median:>8} {high:>8} {max:>8}", "n"));
 }
 
 fn row(name: &str, samples: &Samples) {
-    let [min, median, max] = samples.spread().map(number);
+    let [min, low, median, high, max] = samples.spread().map(number);
     line(&format!(
-        "  {name:width$} {:>5} {min:>9} {median:>9} {max:>9}",
+        "  {name:width$} {:>5} {min:>8} {low:>8} {median:>8} {high:>8} {max:>8}",
         samples.count(),
         width = NAME - 2
     ));

@@ -1,82 +1,83 @@
-//! The way of the packets: a selected pod through the gateway, beside an unselected pod of the same
-//! node that takes the same machines without us. Its node masquerades and routes by the gateway
-//! node, which masquerades, too: what one would build by hand, without a stable address.
+//! The packet section: every kind of traffic over every way, in turn, in short slices; a ratio is
+//! taken in each round. One way stands there twice: how far it is from itself is the noise.
 
 use std::time::Duration;
 
-use egret_tests::{Families, Lab, Question, egress_ip, external, resources, underlay};
 use egret_types::Family;
 
 use crate::Scale;
-use crate::chain::Plugin;
-use crate::lifecycle::{Standing, stand};
 use crate::report;
 use crate::samples::Samples;
-use crate::traffic::{self, Kind};
+use crate::traffic::{Kind, Rate};
+use crate::ways::{Lane, Way};
 
-/// How long one round of one kind lasts.
-const ROUND: Duration = Duration::from_millis(500);
+/// How long one way has its turn: short, so that some turns are undisturbed on a busy machine.
+const SLICE: Duration = Duration::from_millis(40);
+/// The ways, as they are printed.
+const WAYS: [(&str, Way); 6] = [
+    ("node SNAT", Way::Node),
+    ("node SNAT and a router: the floor", Way::Router),
+    ("the floor again, in another laboratory", Way::Router),
+    ("node SNAT and a router that tracks", Way::TrackingRouter),
+    ("reference design", Way::Reference),
+    ("egret", Way::Egret),
+];
+const NODE: usize = 0;
+const FLOOR: usize = 1;
+const AGAIN: usize = 2;
+const TRACKING: usize = 3;
+const REFERENCE: usize = 4;
+const EGRET: usize = 5;
+/// What is divided by what.
+const RATIOS: [(&str, usize, usize); 6] = [
+    ("egret / floor", EGRET, FLOOR),
+    ("egret / router that tracks", EGRET, TRACKING),
+    ("egret / reference design", EGRET, REFERENCE),
+    ("egret / node SNAT", EGRET, NODE),
+    ("reference design / floor", REFERENCE, FLOOR),
+    ("noise: floor again / floor", AGAIN, FLOOR),
+];
 
 /// Measures and prints.
 pub(crate) fn run(scale: Scale) {
-    report::section("5. Packets of a selected pod, beside SNAT on the node and one more router");
-    let lab = Lab::builder(Families::Dual).worker("w1").gateway("g1").start();
-    lab.write_resources("20-policies.yaml", &resources::policy("shop", "partners", "tenants", ""));
-    lab.node("g1").egretctl("gateway up").success();
-    route_by_gateway(&lab);
-    let node = lab.node("w1");
-    let (selected, other) = (stand(&lab, node, "shop"), stand(&lab, node, "other"));
-    for standing in [&selected, &other] {
-        let add = Plugin::egret(node).operation("ADD", &standing.pod, Some(&standing.previous));
-        node.ns().inside(|| add.run());
-    }
-    for family in Family::BOTH {
-        let expected = [(&selected, egress_ip(family, 0)), (&other, external(family, 21))];
-        for (standing, address) in expected {
-            let seen = standing.pod.who(Question::Tcp, lab.external_address(family));
-            assert_eq!(seen.map(|seen| seen.address).ok(), Some(address), "the way of {family}");
+    report::section("5. Packets of a pod to a host outside, by four ways");
+    let lanes = WAYS.map(|(_, way)| Lane::new(way));
+    let traffic: Vec<(Family, Kind)> =
+        Family::BOTH.into_iter().flat_map(|family| Kind::ALL.map(|kind| (family, kind))).collect();
+    let mut measured = vec![Measured::default(); traffic.len()];
+    for round in 0..scale.rounds() {
+        for ((family, kind), measured) in traffic.iter().zip(&mut measured) {
+            for turn in 0..lanes.len() {
+                let place = (round + turn) % lanes.len();
+                measured.push(place, lanes[place].rate(*family, *kind, SLICE));
+            }
         }
     }
-    traffic::serve(lab.external());
-    for family in Family::BOTH {
-        for kind in Kind::ALL {
-            compare(scale, &lab, [&selected, &other], family, kind);
-        }
+    for ((family, kind), measured) in traffic.iter().zip(&measured) {
+        measured.print(&format!("{}, {family}", kind.name()));
     }
 }
 
-/// What the pod that nothing selects takes. The outside is a neighbour of every node, so it is a
-/// route to this one host.
-fn route_by_gateway(lab: &Lab) {
-    let (worker, gateway) = (lab.node("w1").ns(), lab.node("g1").ns());
-    for family in Family::BOTH {
-        let (option, iptables, nodes) = match family {
-            Family::V4 => ("-4", "iptables", "172.18.0.0/24"),
-            Family::V6 => ("-6", "ip6tables", "fd00:172:18::/64"),
-        };
-        let hop = underlay(family, lab.node("g1").host());
-        let outside = lab.external_address(family);
-        worker.exec(&format!("ip {option} route add {outside} via {hop} dev eth0")).success();
-        gateway
-            .exec(&format!("{iptables} -t nat -A POSTROUTING -s {nodes} -o ext0 -j MASQUERADE"))
-            .success();
-    }
+/// Rates of all ways, by time and by work.
+#[derive(Clone, Default)]
+struct Measured {
+    time: [Samples; WAYS.len()],
+    work: [Samples; WAYS.len()],
 }
 
-fn compare(
-    scale: Scale,
-    lab: &Lab,
-    [selected, other]: [&Standing<'_>; 2],
-    family: Family,
-    kind: Kind,
-) {
-    let outside = lab.external_address(family);
-    let (mut ours, mut peer) = (Samples::default(), Samples::default());
-    for _ in 0..scale.rounds() {
-        ours.push(traffic::rate(selected.pod.ns(), outside, kind, ROUND));
-        peer.push(traffic::rate(other.pod.ns(), outside, kind, ROUND));
+impl Measured {
+    fn push(&mut self, place: usize, rate: Rate) {
+        self.time[place].push(rate.time);
+        self.work[place].push(rate.work);
     }
-    let name = format!("{}, {family}", kind.name());
-    report::figures(&name, &[("selected pod", &ours), ("SNAT and a router", &peer)]);
-    report::ratios(&[("selected pod / SNAT and a router", &ours, &peer)]);
+
+    fn print(&self, name: &str) {
+        let rows: Vec<_> =
+            WAYS.iter().zip(&self.work).map(|((name, _), own)| (*name, own)).collect();
+        report::figures(&format!("{name} of processor time"), &rows);
+        for (samples, second) in [(&self.work, "processor time"), (&self.time, "time")] {
+            let rows = RATIOS.map(|(name, own, peer)| (name, &samples[own], &samples[peer]));
+            report::rates(&format!("ratio by {second}, pair by pair"), &rows);
+        }
+    }
 }
