@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use egret_types::NodeName;
+use egret_types::{ContainerId, NodeName};
 
 /// Stable egress IPs for pods: look, check and act on this node.
 #[derive(Debug, Parser)]
@@ -42,6 +42,20 @@ pub(crate) enum Command {
         /// Only tell what would be removed
         #[arg(long)]
         dry_run: bool,
+    },
+    /// This node at a glance: pods, tunnel, gateways, drops, problems
+    Status {
+        /// Form of the answer
+        #[arg(long, short, default_value = "table")]
+        output: Format,
+    },
+    /// What the kernel holds of attachments against the record of their ADD
+    Check {
+        /// Only those of this container
+        container: Option<ContainerId>,
+        /// Form of the answer
+        #[arg(long, short, default_value = "table")]
+        output: Format,
     },
     /// Write the tunnel guard and where egress IPs are anew, as the resources say today
     Repair,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use egret_egress::kernel::Failure;
 use egret_egress::topology::TopologyError;
 use egret_egress::underlay::UnderlayError;
-use egret_types::{Family, GatewayName, LinkName, NodeName};
+use egret_types::{ContainerId, Family, GatewayName, LinkName, NodeName};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -33,6 +33,8 @@ pub(crate) enum CliError {
     Holder(#[from] egret_ipam::PortError),
     #[error("egress address {address} is {what}: exclude it from its pool")]
     TakenAddress { address: std::net::IpAddr, what: String },
+    #[error("no attachment of container {0} is recorded on this node")]
+    NoAttachment(ContainerId),
     #[error("node {0} is no member of any EgressGateway")]
     NoMember(NodeName),
     #[error(

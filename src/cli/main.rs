@@ -3,6 +3,7 @@
 
 mod args;
 mod arrival;
+mod attached;
 mod blocked;
 mod command;
 mod error;
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
         Command::Gc { dry_run } => {
             Local::load(&args).and_then(|local| command::gc::run(&local, Mode::from(*dry_run)))
         }
+        Command::Status { output } => Local::load(&args)
+            .and_then(|local| command::status::run(&local, Node::load(&args), *output)),
+        Command::Check { container, output } => Local::load(&args)
+            .and_then(|local| command::check::run(local, container.as_ref(), *output)),
         Command::Repair => Local::load(&args).and_then(command::repair::run),
     };
     match outcome {

@@ -71,4 +71,6 @@ mod tunnel_guard;
 #[cfg(test)]
 mod tunnel_link;
 #[cfg(test)]
+mod worker_status;
+#[cfg(test)]
 mod world;

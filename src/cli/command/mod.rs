@@ -1,8 +1,10 @@
 //! One file for each subcommand.
 
+pub(crate) mod check;
 pub(crate) mod gateway_down;
 pub(crate) mod gateway_status;
 pub(crate) mod gateway_up;
 pub(crate) mod gc;
 pub(crate) mod repair;
+pub(crate) mod status;
 pub(crate) mod validate;

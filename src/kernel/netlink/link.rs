@@ -149,7 +149,7 @@ fn question() -> LinkMessage {
 }
 
 /// What a link carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Packets received.
     pub received_packets: u64,

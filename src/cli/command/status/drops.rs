@@ -1,0 +1,76 @@
+//! What the worker side of a node drops, reason by reason.
+
+use egret_kernel::Counter;
+use serde::Serialize;
+
+/// Packets dropped for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Drop {
+    /// For programs.
+    pub(super) reason: &'static str,
+    pub(super) packets: u64,
+    /// The same for people.
+    pub(super) meaning: &'static str,
+}
+
+/// From the counters of `netdev egret` in the egret namespace and of the tunnel guard.
+pub(super) fn drops(frames: &[Counter], guard: &[Counter]) -> Vec<Drop> {
+    let count = |table: &[Counter], is: &dyn Fn(&Counter) -> bool| {
+        table.iter().filter(|counter| is(counter)).map(|counter| counter.packets).sum()
+    };
+    let drop = |reason, packets, meaning| Drop { reason, packets, meaning };
+    let forged_mac = count(frames, &|it| it.chain == "pod" && it.rule == 0);
+    let forged = count(frames, &|it| it.chain == "pod" && it.rule > 0);
+    vec![
+        drop("forgedMAC", forged_mac, "sent by a pod with another MAC"),
+        drop("forgedSource", forged, "sent by a pod with an address or identity not its own"),
+        drop("notAllowed", count(frames, &is_decision), "to where its policies do not lead"),
+        drop("lateAnswer", count(frames, &|it| it.chain == "worker"), "answer for no pod of today"),
+        drop("tunnelFromPod", count(guard, &|it| it.chain == "forward"), "tunnel, sent by a pod"),
+        drop(
+            "tunnelFromProcess",
+            count(guard, &|it| it.chain == "output"),
+            "tunnel, sent by a process of this node",
+        ),
+    ]
+}
+
+/// Chains of decisions: `d`, the identity, a fingerprint.
+fn is_decision(counter: &Counter) -> bool {
+    counter.chain.strip_prefix('d').is_some_and(|rest| {
+        rest.split('-').next().is_some_and(|identity| u32::from_str_radix(identity, 16).is_ok())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_its_reason() {
+        let counter =
+            |chain: &str, rule, packets| Counter { chain: chain.into(), rule, packets, bytes: 0 };
+        let frames = [
+            counter("pod", 0, 1),
+            counter("pod", 3, 2),
+            counter("d01000001-c9e21573f4a9b331-4", 1, 3),
+            counter("d01000001-0a4aeebb8f304ace-6", 1, 4),
+            counter("worker", 2, 5),
+            counter("dropped", 0, 100),
+            counter("gateway", 1, 100),
+        ];
+        let guard = [counter("input", 2, 100), counter("forward", 0, 6), counter("output", 0, 7)];
+        let found: Vec<_> =
+            drops(&frames, &guard).iter().map(|drop| (drop.reason, drop.packets)).collect();
+        let expected = [
+            ("forgedMAC", 1),
+            ("forgedSource", 2),
+            ("notAllowed", 7),
+            ("lateAnswer", 5),
+            ("tunnelFromPod", 6),
+            ("tunnelFromProcess", 7),
+        ];
+        assert_eq!(found, expected);
+    }
+}

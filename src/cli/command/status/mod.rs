@@ -1,0 +1,155 @@
+//! `egretctl status`: this node at a glance: its pods that leave through a gateway, the tunnel,
+//! where the egress IPs are, what was dropped, and what is wrong. The gateway side of the node has
+//! a status of its own.
+
+mod drops;
+mod value;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use egret_egress::apply;
+use egret_egress::desired::tunnel_name;
+use egret_egress::kernel::Kernel;
+use egret_egress::nft::TableFamily;
+use egret_egress::object::Place;
+use egret_kernel::{LinuxKernel, Traffic};
+use egret_types::ours;
+
+use self::value::{GatewayInUse, Status, Tunnel};
+use crate::args::Format;
+use crate::attached::{Attached, unless_gone};
+use crate::error::CliError;
+use crate::node::{Local, Node, Records};
+use crate::output::{self, Outcome};
+
+/// Long enough for a handful of packets of a pod that talks.
+const WINDOW: Duration = Duration::from_millis(500);
+/// So many frames without any answer are no accident.
+const UNANSWERED: u64 = 5;
+
+/// Prints it. Resources that cannot be read are a problem like others, and hide nothing else.
+pub(crate) fn run(
+    local: &Local,
+    node: Result<Node, CliError>,
+    format: Format,
+) -> Result<Outcome, CliError> {
+    let (node, unreadable) = match node {
+        Ok(node) => (Some(node), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let status = take(local, node.as_ref(), unreadable)?;
+    match format {
+        Format::Json => output::json(&status)?,
+        Format::Table => status.print()?,
+    }
+    Ok(if status.problems.is_empty() { Outcome::Fine } else { Outcome::Problem })
+}
+
+fn take(
+    local: &Local,
+    node: Option<&Node>,
+    unreadable: Option<String>,
+) -> Result<Status, CliError> {
+    let records = local.records()?;
+    let mut kernel = local.kernel();
+    let mut problems: Vec<String> = unreadable.into_iter().collect();
+    let mut attachments = Vec::new();
+    for (attachment, record) in &records.live {
+        attachments.push(Attached::look(local, node, attachment, record)?);
+    }
+    problems.extend(attachments.iter().flat_map(|attached: &Attached| {
+        let name = attached.container_id.clone();
+        attached.differences.iter().map(move |difference| format!("{name}: {difference}"))
+    }));
+    problems.extend(left_behind(&records));
+    let tunnel = tunnel(&mut kernel)?;
+    if let (Some(node), true) = (node, tunnel.is_some()) {
+        let guard = apply::differences(&mut kernel, &[node.topology()?.tunnel_guard()?])?;
+        problems.extend(guard.into_iter().map(|it| format!("{it}; see egretctl repair")));
+    }
+    if tunnel.is_some() && !attachments.is_empty() {
+        problems.extend(unanswered(&mut kernel)?);
+    }
+    Ok(Status {
+        node: node.map(|node| node.name.to_string()),
+        gateways: gateways(node, &records)?,
+        attachments,
+        tunnel,
+        drops: drops::drops(
+            &unless_gone(kernel.counters(Place::Egret, TableFamily::Netdev, ours::NFT_TABLE))?,
+            &kernel.counters(Place::Root, TableFamily::Inet, ours::NFT_TUNNEL_TABLE)?,
+        ),
+        problems,
+    })
+}
+
+/// Records that no running pod has.
+fn left_behind(records: &Records) -> Vec<String> {
+    let damaged = records.damaged.iter().map(|file| {
+        format!("{}: this record of an attachment is damaged; see egretctl gc", file.display())
+    });
+    let dead = records
+        .dead
+        .iter()
+        .map(|attachment| format!("{attachment}: recorded before the last boot; see egretctl gc"));
+    damaged.chain(dead).collect()
+}
+
+fn tunnel(kernel: &mut LinuxKernel) -> Result<Option<Tunnel>, CliError> {
+    let links = unless_gone(kernel.list_links(Place::Egret))?;
+    let link = links.into_iter().find(|link| link.name == tunnel_name());
+    let traffic = traffic(kernel)?;
+    Ok(link.map(|link| Tunnel {
+        up: link.up,
+        mtu: link.mtu,
+        sent_packets: traffic.sent_packets,
+        received_packets: traffic.received_packets,
+    }))
+}
+
+fn traffic(kernel: &mut LinuxKernel) -> Result<Traffic, CliError> {
+    let traffic = unless_gone(kernel.traffic(Place::Egret, &tunnel_name()))?;
+    Ok(traffic.unwrap_or_default())
+}
+
+/// A tunnel that sends and gets nothing back: its port may be closed on the gateway, which only the
+/// gateway can name for certain.
+fn unanswered(kernel: &mut LinuxKernel) -> Result<Option<String>, CliError> {
+    let before = traffic(kernel)?;
+    let never = before.sent_packets >= UNANSWERED && before.received_packets == 0;
+    let silent = never || {
+        std::thread::sleep(WINDOW);
+        let after = traffic(kernel)?;
+        after.received_packets == before.received_packets
+            && after.sent_packets - before.sent_packets >= UNANSWERED
+    };
+    Ok(silent.then(|| {
+        "the tunnel sends, and nothing comes back: look at egretctl gateway status on the gateway, \
+         which names a closed port and what it drops"
+            .to_owned()
+    }))
+}
+
+/// The gateways of the pairs that pods of this node use, and the nodes that should have them.
+fn gateways(node: Option<&Node>, records: &Records) -> Result<Vec<GatewayInUse>, CliError> {
+    let Some(node) = node else { return Ok(Vec::new()) };
+    let topology = node.topology()?;
+    let mut found: BTreeMap<String, GatewayInUse> = BTreeMap::new();
+    for lease in records.live.iter().flat_map(|(_, record)| &record.leases) {
+        let pool = node.resources.pools.iter().find(|pool| pool.name == lease.pool);
+        let Some(gateway) = pool.map(|pool| &pool.gateway) else { continue };
+        let owner = node.resources.gateways.iter().find(|it| it.name == *gateway);
+        let entry = GatewayInUse {
+            name: gateway.to_string(),
+            owner: owner.and_then(|it| it.members.first()).map(ToString::to_string),
+            vtep: topology.owner(&lease.pool).ok(),
+            egress_ips: vec![],
+        };
+        let ips = &mut found.entry(gateway.to_string()).or_insert(entry).egress_ips;
+        ips.extend(lease.pair.iter().map(|(_, address)| *address));
+        ips.sort_unstable();
+        ips.dedup();
+    }
+    Ok(found.into_values().collect())
+}
