@@ -45,23 +45,27 @@ fn plan(socket: &mut Socket, ruleset: &Ruleset) -> Result<Plan, Error> {
     for (chain, steps) in ruleset.chains.iter().zip(&steps) {
         plan_chain(&mut at.writer(&mut batch), chain, steps)?;
     }
-    // Values may jump to the chains.
-    let mut going = Going::new();
-    for (set, present) in ruleset.sets.iter().zip(&found.sets) {
-        let chain = chain_of(ruleset, set, &steps);
-        let extra = plan_content(socket, &mut at.writer(&mut batch), (set, present, chain))?;
-        count_jumps(&mut going, extra.iter().map(|pair| &pair.value));
+    // Behind the chains, to which values may jump.
+    for (set, _) in ruleset.sets.iter().zip(&found.sets).filter(|(_, found)| found.is_none()) {
+        at.writer(&mut batch).add_elements(&set.name, element::content(set));
     }
     let objects = batch.mark();
-    let replaced = plan_elements(&mut at.writer(&mut batch), ruleset, &found);
+    let mut gone: Vec<RawValue> = Vec::new();
+    for (set, _) in ruleset.sets.iter().zip(&found.sets).filter(|(_, found)| found.is_some()) {
+        let chain = chain_of(ruleset, set, &steps);
+        let extra = plan_content(socket, &mut at.writer(&mut batch), (set, chain))?;
+        gone.extend(extra.into_iter().map(|pair| pair.value));
+    }
+    gone.extend(plan_elements(&mut at.writer(&mut batch), ruleset, &found).into_iter().cloned());
     // During a commit there is a moment in which a packet finds the new element, but nothing yet
     // in a set or chain that is new in the same transaction. Where an element changes its value
-    // its pod has traffic: objects first, elements in a second transaction.
-    if !replaced.is_empty() && Batch::has_messages_before(objects) {
+    // its pod or node has traffic: objects first, elements in a second transaction.
+    if !gone.is_empty() && Batch::has_messages_before(objects) {
         batch.truncate(objects);
         return Ok(Plan { batch, next: Next::Again });
     }
-    count_jumps(&mut going, replaced.into_iter());
+    let mut going = Going::new();
+    count_jumps(&mut going, gone.iter());
     release(socket, ruleset, &mut batch, &going)?;
     Ok(Plan { batch, next: Next::Done })
 }
@@ -87,25 +91,24 @@ fn plan_set(table: &mut Table<'_>, set: &Set, present: Option<&found::Set>) -> R
     Ok(())
 }
 
-/// Fills a set that one owner fills, where it is not what it should be. Returns the elements that
-/// are deleted.
+/// Changes a set that is there and that one owner fills, where it is not what it should be. Returns
+/// the elements that are deleted.
 fn plan_content(
     socket: &mut Socket,
     table: &mut Table<'_>,
-    (set, present, chain): (&Set, &Option<found::Set>, Option<&[Step]>),
+    (set, chain): (&Set, Option<&[Step]>),
 ) -> Result<Vec<Pair>, Error> {
     let at = Scope { family: table.family, table: table.name };
-    match (&set.content, present, chain) {
+    match (&set.content, chain) {
         // A decision's set and chain are named by what they hold, and made together.
-        (Content::Shared | Content::Dynamic(_), _, _) | (_, Some(_), Some([])) => {}
-        (_, None, _) => table.add_elements(&set.name, element::content(set)),
-        (Content::Exact(_), Some(_), _) => {
+        (Content::Shared | Content::Dynamic(_), _) | (_, Some([])) => {}
+        (Content::Exact(_), _) => {
             let (extra, missing) = exact_difference(socket, at, set)?;
             table.delete_elements(&set.name, extra.iter().map(Pair::key_element).collect());
             table.add_elements(&set.name, missing.iter().map(Pair::element).collect());
             return Ok(extra);
         }
-        (Content::Ranges(wanted), Some(_), _) => {
+        (Content::Ranges(wanted), _) => {
             if *wanted != ranges(socket, at, set)? {
                 table.flush_set(&set.name);
                 table.add_elements(&set.name, element::content(set));

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use egret_egress::nft::{Content, DataType, Datum, Entry, Ruleset, TableFamily, Value, ValueType};
+use egret_egress::nft::{
+    Content, DataType, Datum, Entry, Expr, Removal, Ruleset, TableFamily, Value, ValueType,
+};
 use egret_types::{Family, IfIndex};
 use rstest::rstest;
 
-use super::testbed::{address, generation, mac, namespace, nft, ruleset, set};
+use super::testbed::{address, chain, generation, mac, namespace, nft, ruleset, set};
 
 fn ranges(family: Family, ranges: Vec<(IpAddr, IpAddr)>) -> Ruleset {
     let mut all = ruleset(TableFamily::Inet);
@@ -158,4 +160,27 @@ fn entries_of_every_type_are_printed_as_what_they_are() {
             assert!(text.contains(&line), "{number}: {line} in {text}");
         }
     }
+}
+
+/// A map of one owner, whose only entry leads to a chain of this name.
+fn leads_to(name: &str) -> Ruleset {
+    let mut all = ruleset(TableFamily::Netdev);
+    let key = vec![Datum::Mac(mac("06:e6:00:00:00:08"))];
+    let entry = Entry { key, value: Value::Jump(name.to_owned()) };
+    let content = Content::Exact(vec![entry]);
+    all.sets.push(set("nodes", &[DataType::Ether], ValueType::Verdict, content));
+    all.chains.push(chain(name, vec![vec![Expr::Counter, Expr::Accept]], Removal::Delete));
+    all
+}
+
+#[test]
+fn an_entry_that_leads_to_a_new_chain_is_changed_when_the_chain_is_there() {
+    let mut socket = namespace();
+    let before = generation(&mut socket);
+    socket.ensure(&leads_to("frame")).unwrap();
+    assert_eq!(generation(&mut socket), before + 1, "nobody looks into a map that is new");
+    socket.ensure(&leads_to("node-8")).unwrap();
+    assert_eq!(generation(&mut socket), before + 3, "the chain first, then the entry");
+    let text = nft("list ruleset");
+    assert!(text.contains("jump node-8") && !text.contains("frame"), "{text}");
 }
