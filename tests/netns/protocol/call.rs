@@ -143,7 +143,6 @@ impl<'lab> Scene<'lab> {
 
     /// Takes the pod's namespace away and waits until the kernel has done so: its link goes with it.
     pub(crate) fn destroy(&self) {
-        self.pod.destroy_namespace();
         let egress = self.lab.node("w1").egress_ns();
         let links = || {
             if egress.exists() {
@@ -153,6 +152,7 @@ impl<'lab> Scene<'lab> {
             }
         };
         let before = links().lines().count();
+        self.pod.destroy_namespace();
         if before > 0 {
             // As many links as attached pods: one of them is dying.
             let gone = || (links().lines().count() < before).then_some(());

@@ -204,6 +204,15 @@ fn item_68_gc_and_status_are_handed_on_to_the_delegate() {
     }
 }
 
+/// Ends what waits for it, also when the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[rstest]
 fn item_69_an_add_at_the_same_time_loses_nothing(
     #[values(Plugin::Egret, Plugin::EgretIpam)] plugin: Plugin,
@@ -222,12 +231,13 @@ fn item_69_an_add_at_the_same_time_loses_nothing(
             }
             times
         });
+        let ended = Over(&over);
         for _ in 0..20 {
             let result = scene.add();
             scene.check(&result).succeeds_silently();
             scene.del();
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ended);
         assert!(collector.join().unwrap() > 10);
     });
     assert!(!gone.is_held());
