@@ -83,10 +83,11 @@ impl Command {
         TABLE[self as usize].3
     }
 
-    /// How long a delegated plugin may take for it: less than half, since its caller waits for
-    /// locks and works as well.
+    /// How long a delegated plugin may take for it: less than half where its caller waits for locks
+    /// and changes things as well, most of it where the caller only looks.
     pub(crate) fn delegate_deadline(self) -> Duration {
-        self.deadline() * 2 / 5
+        let fifths = if matches!(self, Command::Check | Command::Status) { 4 } else { 2 };
+        self.deadline() * fifths / 5
     }
 
     /// What the environment asks for; `None` if it asks for nothing.

@@ -156,7 +156,7 @@ impl<'lab> Scene<'lab> {
         if before > 0 {
             // As many links as attached pods: one of them is dying.
             let gone = || (links().lines().count() < before).then_some(());
-            let patience = std::time::Duration::from_secs(5);
+            let patience = std::time::Duration::from_secs(30);
             egret_tests::eventually("the link goes with its namespace", patience, gone);
         }
     }
