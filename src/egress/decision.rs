@@ -199,6 +199,23 @@ impl Decision {
         ranges.into_iter().map(|(a, b)| (family.address(a), family.address(b))).collect()
     }
 
+    /// The addresses of a family that are as without Egret: sorted, disjoint, adjacent ones joined.
+    pub fn untouched(&self, family: Family) -> Vec<(IpAddr, IpAddr)> {
+        let mut ranges = Vec::new();
+        // Behind the last touched address; absent when that is the last one there is.
+        let mut next = Some(0);
+        for (first, last, outcome) in self.flattened(family) {
+            if outcome == Outcome::Untouched {
+                continue;
+            }
+            ranges.extend(next.filter(|next| *next < first).map(|next| (next, first - 1)));
+            next = last.checked_add(1);
+        }
+        let end = family.last();
+        ranges.extend(next.filter(|next| *next <= end).map(|next| (next, end)));
+        ranges.into_iter().map(|(a, b)| (family.address(a), family.address(b))).collect()
+    }
+
     /// The family's numbers cut into ranges of one outcome each, in order; gaps are untouched.
     fn flattened(&self, family: Family) -> Vec<(u128, u128, Outcome)> {
         let mut out = Vec::new();
@@ -356,6 +373,33 @@ mod tests {
         );
         let last = "ffff:fffe:ffff:ffff:ffff:ffff:ffff:ffff";
         assert_eq!(decision.ranges(identity(1), Family::V6), [(ip("ffff::"), ip(last))]);
+    }
+
+    #[test]
+    fn what_is_untouched_is_all_that_no_policy_wins() {
+        let claims = [claim("shop/a", 1, &["10.0.0.0/8", "11.0.0.0/8"], &["10.1.0.0/16"])];
+        let decision = decide(&claims, &[net("11.255.0.0/16")]);
+        assert_eq!(
+            decision.untouched(Family::V4),
+            [
+                (ip("0.0.0.0"), ip("9.255.255.255")),
+                (ip("10.1.0.0"), ip("10.1.255.255")),
+                (ip("11.255.0.0"), ip("255.255.255.255")),
+            ]
+        );
+        let last = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+        assert_eq!(decision.untouched(Family::V6), [(ip("::"), ip(last))]);
+        let all = decide(&[claim("shop/all", 1, &[], &[])], &[]);
+        assert_eq!(all.untouched(Family::V4), []);
+        assert_eq!(all.untouched(Family::V6), []);
+        // What is untouched does not depend on which pair a policy gets, or whether it has both
+        // families.
+        let mut without = claims[0].clone();
+        without.pair = DualStack::default();
+        let without = decide(&[without], &[net("11.255.0.0/16")]);
+        for family in Family::BOTH {
+            assert_eq!(without.untouched(family), decision.untouched(family));
+        }
     }
 
     /// The compiled ranges and the address-by-address answer are two computations: they must agree.

@@ -134,6 +134,16 @@ pub enum Field {
     Saddr(Family),
     /// `ip daddr` or `ip6 daddr`
     Daddr(Family),
+    /// The first eight bytes of `ip6 saddr`: those of a link-local address are fe80::/64.
+    Ip6SaddrNetwork,
+    /// `arp saddr ip`; match [`Field::EtherType`] first.
+    ArpSender,
+    /// `icmpv6 type`; match [`Field::L4Proto`] first.
+    Icmpv6Type,
+    /// `nd_na target`, and the first eight bytes of it; match [`Field::Icmpv6Type`] first.
+    NdTarget,
+    /// See [`Field::NdTarget`].
+    NdTargetNetwork,
     /// `udp dport`; match [`Field::L4Proto`] first.
     UdpDport,
     /// Behind UDP and VXLAN header: the inner destination MAC (`@th,128,48`).

@@ -17,6 +17,8 @@ pub const UPLINK: &str = "egru0";
 pub const NFT_TABLE: &str = "egret";
 /// nft table of the tunnel guard in the node's root namespace.
 pub const NFT_TUNNEL_TABLE: &str = "egret-tunnel";
+/// nft tables of the pod guard in the node's root namespace: family inet and netdev.
+pub const NFT_GUARD_TABLE: &str = "egret-guard";
 /// Comment on our nft tables: who made them.
 pub const NFT_OWNER: &str = "egret.dev";
 

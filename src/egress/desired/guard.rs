@@ -19,7 +19,7 @@ use crate::nft::{
 };
 use crate::object::{Object, Place, Placed};
 
-const GUARD_PRIORITY: i32 = -200;
+pub(super) const GUARD_PRIORITY: i32 = -200;
 const RAW_PRIORITY: i32 = -300;
 const UDP: u32 = 17;
 /// `RTN_LOCAL`: the address is this host's.

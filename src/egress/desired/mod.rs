@@ -1,5 +1,5 @@
 //! What the kernel should hold, as values, one file for each owner: the node's tunnel, its guard,
-//! the worker side, the steering of one pod, the gateway side.
+//! the worker side, the steering of one pod, the guard of one pod, the gateway side.
 
 mod attachment;
 pub mod counted;
@@ -7,6 +7,7 @@ mod gateway;
 mod gateway_frames;
 mod gateway_packets;
 mod guard;
+mod pod_guard;
 mod removal;
 mod share;
 mod steering;
@@ -16,6 +17,7 @@ mod worker;
 pub use attachment::{Names, PodFacts, pod_filter, pod_link, pod_steering};
 pub use gateway::{GatewayFacts, OwnedPair, Peer, UplinkFacts, gateway, uplink_name};
 pub use guard::tunnel_guard;
+pub use pod_guard::{HostEnd, pod_guard, pod_guard_tables};
 pub use removal::{attachment_by_name, gateway_by_name, shared_by_name, worker_by_name};
 pub use steering::reverse_path;
 pub use tunnel::{

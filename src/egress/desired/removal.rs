@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use egret_types::{Family, Mtu, NodeId, Vni, ours};
 
 use super::{
-    GatewayFacts, Names, NodeFacts, Policy, UplinkFacts, base, egret_namespace, gateway, space,
-    tunnel_guard, tunnel_link, worker,
+    GatewayFacts, Names, NodeFacts, Policy, UplinkFacts, base, egret_namespace, gateway, pod_guard,
+    space, tunnel_guard, tunnel_link, worker,
 };
 use crate::nft::{HookPoint, Ruleset, TableFamily};
 use crate::object::{Object, Place, Placed, Veth};
@@ -48,7 +48,8 @@ pub fn gateway_by_name() -> Vec<Placed> {
 }
 
 /// An attachment of which no record is left: its link, which takes the pod's end and its routes
-/// along, and the chain on it. Elements of the maps name a link that is gone, and go with the table.
+/// along, the chain on it, and its guard. Elements of maps that name a link that is gone go with the
+/// table.
 pub fn attachment_by_name(names: &Names) -> Vec<Placed> {
     let node = nobody();
     let veth = Veth {
@@ -66,7 +67,10 @@ pub fn attachment_by_name(names: &Names) -> Vec<Placed> {
         elements: vec![],
     };
     let placed = |place, object| Placed { place, object };
-    vec![placed(Place::Pod, Object::Veth(veth)), placed(Place::Egret, Object::Nft(ruleset))]
+    let mut objects = pod_guard::by_name(names);
+    objects.push(placed(Place::Pod, Object::Veth(veth)));
+    objects.push(placed(Place::Egret, Object::Nft(ruleset)));
+    objects
 }
 
 fn nobody() -> NodeFacts {

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use egret_egress::nft::{Expr, Removal, Ruleset, Set, Value, ValueType};
+use egret_egress::nft::{Datum, Element, Expr, Removal, Ruleset, Set, Value, ValueType};
 
 use super::batch::Batch;
 use super::bytecode;
-use super::element::RawValue;
+use super::element::{Pair, RawValue};
 use super::error::Error;
 use super::found;
 use super::snapshot::{Scope, Snapshot};
@@ -33,12 +33,13 @@ fn plan(socket: &mut Socket, ruleset: &Ruleset) -> Result<Plan, Error> {
     if found.table.is_none() || found.stranger().is_some() {
         return Ok(Plan { batch, next });
     }
-    if is_all_of_table(ruleset, &found) {
+    if names_nothing(ruleset) || is_all_of_table(ruleset, &found) {
         at.writer(&mut batch).delete();
         return Ok(Plan { batch, next });
     }
     let mut going = plan_elements(&mut at.writer(&mut batch), ruleset, &found);
     plan_verdict_maps(socket, ruleset, &found, (&mut batch, &mut going))?;
+    plan_ways_to(socket, ruleset, &found, (&mut batch, &mut going))?;
     release(socket, ruleset, &mut batch, &going)?;
     plan_chains(socket, ruleset, &found, (&mut batch, &mut going))?;
     for (set, present) in ruleset.sets.iter().zip(&found.sets) {
@@ -47,6 +48,12 @@ fn plan(socket: &mut Socket, ruleset: &Ruleset) -> Result<Plan, Error> {
         }
     }
     Ok(Plan { batch, next })
+}
+
+/// The table itself is meant, whatever is in it.
+fn names_nothing(ruleset: &Ruleset) -> bool {
+    let Ruleset { sets, chains, elements, .. } = ruleset;
+    sets.is_empty() && chains.is_empty() && elements.is_empty()
 }
 
 /// Whether the table holds nothing but what goes.
@@ -62,8 +69,8 @@ fn is_all_of_table(ruleset: &Ruleset, found: &Snapshot) -> bool {
         && found.table.as_ref().is_some_and(|table| table.uses as usize == ours)
 }
 
-/// Deletes the elements that still have the owner's value. A verdict's chain may have become
-/// another one since.
+/// Deletes the elements that still have the owner's value. What the key calls by the number of the
+/// owner's link is the owner's wherever it leads by now; an address may be another's by now.
 fn plan_elements(table: &mut Table<'_>, ruleset: &Ruleset, found: &Snapshot) -> Going {
     let mut gone = Vec::new();
     let mut keys = BTreeSet::new();
@@ -75,7 +82,11 @@ fn plan_elements(table: &mut Table<'_>, ruleset: &Ruleset, found: &Snapshot) -> 
             continue;
         }
         match (found, &wanted.value) {
-            (Some(value @ RawValue::Jump(_)), RawValue::Jump(_)) => gone.push(value),
+            (Some(value @ RawValue::Jump(_)), wanted @ RawValue::Jump(_))
+                if value == wanted || names_a_link(element) =>
+            {
+                gone.push(value);
+            }
             (Some(found), wanted) if found == wanted => {}
             _ => continue,
         }
@@ -84,6 +95,48 @@ fn plan_elements(table: &mut Table<'_>, ruleset: &Ruleset, found: &Snapshot) -> 
     let mut going = Going::new();
     count_jumps(&mut going, gone.into_iter());
     going
+}
+
+fn names_a_link(element: &Element) -> bool {
+    element.entry.key.iter().any(|datum| matches!(datum, Datum::IfIndex(_)))
+}
+
+/// Deletes what leads to a chain that goes, out of the maps that others fill as well, where the
+/// ruleset does not name it: whoever lost the record of an owner knows its chain, not its elements.
+fn plan_ways_to(
+    socket: &mut Socket,
+    ruleset: &Ruleset,
+    found: &Snapshot,
+    (batch, going): (&mut Batch, &mut Going),
+) -> Result<(), Error> {
+    let at = Scope::of(ruleset);
+    for (chain, present) in ruleset.chains.iter().zip(&found.chains) {
+        // An estimate, since to list rules is dear: the rules it should have.
+        let rules = chain.rules.as_ref().map_or(0, Vec::len);
+        let known = rules + going.get(&chain.name).copied().unwrap_or_default() as usize;
+        let more = present.as_ref().is_some_and(|present| present.uses as usize > known);
+        if chain.removal != Removal::Delete || chain.hook.is_some() || !more {
+            continue;
+        }
+        let maps = ruleset.sets.iter().zip(&found.sets).filter(|(set, present)| {
+            set.value == ValueType::Verdict && !is_emptied(set) && present.is_some()
+        });
+        for (map, _) in maps {
+            let mut ways = at.elements(socket, map)?;
+            ways.retain(|way| way.pair.value == RawValue::Jump(chain.name.clone()));
+            ways.retain(|way| !names(ruleset, map, &way.pair.key));
+            count_jumps(going, ways.iter().map(|way| &way.pair.value));
+            let keys = ways.iter().map(|way| way.pair.key_element()).collect();
+            at.writer(batch).delete_elements(&map.name, keys);
+        }
+    }
+    Ok(())
+}
+
+/// The ruleset has an element with this key, which has been dealt with.
+fn names(ruleset: &Ruleset, map: &Set, key: &[u8]) -> bool {
+    let named = ruleset.elements.iter().filter(|element| element.set == map.name);
+    named.map(|element| Pair::from(&element.entry)).any(|pair| pair.key == key)
 }
 
 /// Empties the verdict maps that go, so that the chains they lead to can go before them.

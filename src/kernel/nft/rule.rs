@@ -132,6 +132,11 @@ fn layout(field: Field) -> Layout {
         Field::Saddr(Family::V6) => Layout(Payload(Header::Network, 8), 16, Network),
         Field::Daddr(Family::V4) => Layout(Payload(Header::Network, 16), 4, Network),
         Field::Daddr(Family::V6) => Layout(Payload(Header::Network, 24), 16, Network),
+        Field::Ip6SaddrNetwork => Layout(Payload(Header::Network, 8), 8, Network),
+        Field::ArpSender => Layout(Payload(Header::Network, 14), 4, Network),
+        Field::Icmpv6Type => Layout(Payload(Header::Transport, 0), 1, Network),
+        Field::NdTarget => Layout(Payload(Header::Transport, 8), 16, Network),
+        Field::NdTargetNetwork => Layout(Payload(Header::Transport, 8), 8, Network),
         Field::UdpDport => Layout(Payload(Header::Transport, 2), 2, Network),
         // Behind 8 bytes of UDP and 8 of VXLAN.
         Field::InnerEtherDaddr => Layout(Payload(Header::Transport, 16), ETHER_LENGTH, Network),

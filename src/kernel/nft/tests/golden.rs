@@ -3,14 +3,17 @@
 
 use egret_egress::decision::{Claim, decide};
 use egret_egress::desired::{
-    GatewayFacts, Names, NodeFacts, OwnedPair, Peer, PodFacts, UplinkFacts, gateway, pod_filter,
-    pod_steering, space, tunnel_guard, worker,
+    GatewayFacts, HostEnd, Names, NodeFacts, OwnedPair, Peer, PodFacts, UplinkFacts,
+    attachment_by_name, gateway, pod_filter, pod_guard, pod_guard_tables, pod_steering, space,
+    tunnel_guard, worker,
 };
 use egret_egress::nft::Ruleset;
 use egret_egress::object::{Object, Placed};
 use egret_types::{
     Attachment, DualStack, Family, Identity, IfIndex, NodeId, PairIndex, PoolId, Prefix,
 };
+
+use crate::nft::Socket;
 
 use super::testbed::{address, generation, ip, link, listing, namespace};
 
@@ -35,9 +38,13 @@ fn prefix(text: &str) -> Prefix {
 }
 
 fn names() -> Names {
+    names_of("c1")
+}
+
+fn names_of(container: &str) -> Names {
     Names::of(&Attachment {
         network: "net".parse().unwrap(),
-        container_id: "c1".parse().unwrap(),
+        container_id: container.parse().unwrap(),
         ifname: "eth0".parse().unwrap(),
     })
 }
@@ -159,4 +166,95 @@ fn guard_of_a_tunnel_over_ipv6() {
 fn answers_of_a_pod() {
     let steering = nft_of(pod_steering(&pod()));
     check(&steering, include_str!("../../../../testdata/nft/pod.nft"));
+}
+
+fn guard(container: &str, last: u8) -> Vec<Ruleset> {
+    let end = HostEnd { name: link("veth1"), index: IfIndex(17) };
+    let addresses = [format!("10.244.0.{last}"), format!("fd00::{last}")];
+    let addresses = addresses.map(|text| address(&text));
+    nft_of(pod_guard(&names_of(container), &end, &addresses, &pod().decision))
+}
+
+#[test]
+fn guard_of_a_pod() {
+    let mut socket = namespace();
+    ip("link add veth1 type veth peer name x-veth1");
+    for ruleset in &guard("c1", 5) {
+        socket.ensure(ruleset).unwrap();
+        assert_eq!(socket.differences(ruleset).unwrap(), Vec::<String>::new());
+    }
+    let text = listing();
+    let golden = include_str!("../../../../testdata/nft/pod-guard.nft");
+    assert!(text == golden, "the listing is not the golden one but:\n{text}");
+}
+
+/// The guard of one pod comes and goes beside that of another with the same decision; of what all
+/// share, the tables stay, empty, until they are removed as such.
+#[test]
+fn guards_of_two_pods_share_a_decision_until_the_last_goes() {
+    let mut socket = namespace();
+    ip("link add veth1 type veth peer name x-veth1");
+    let (one, other) = (guard("c1", 5), guard("c2", 6));
+    let ensure = |socket: &mut Socket, rulesets: &[Ruleset]| {
+        for ruleset in rulesets {
+            socket.ensure(ruleset).unwrap();
+        }
+    };
+    let remove = |socket: &mut Socket, rulesets: &[Ruleset]| {
+        for ruleset in rulesets.iter().rev() {
+            socket.remove(ruleset).unwrap();
+        }
+    };
+    let decisions = || listing().matches("chain g").count();
+    ensure(&mut socket, &one);
+    let before = generation(&mut socket);
+    ensure(&mut socket, &other);
+    assert_eq!(generation(&mut socket), before + 2, "one transaction for each table");
+    assert_eq!(decisions(), 2);
+    remove(&mut socket, &one);
+    for ruleset in &other {
+        assert_eq!(socket.differences(ruleset).unwrap(), Vec::<String>::new());
+    }
+    assert!(!listing().contains(names_of("c1").node.as_str()));
+    remove(&mut socket, &other);
+    let left = listing();
+    assert!(!left.contains("chain g") && !left.contains("elements"), "{left}");
+    for table in nft_of(pod_guard_tables()) {
+        socket.remove(&table).unwrap();
+    }
+    assert_eq!(listing(), "");
+}
+
+#[test]
+fn the_guard_of_an_address_that_a_newer_pod_has_is_left_to_it() {
+    let mut socket = namespace();
+    ip("link add veth1 type veth peer name x-veth1");
+    let (old, new) = (guard("c1", 5), guard("c2", 5));
+    for ruleset in old.iter().chain(&new) {
+        socket.ensure(ruleset).unwrap();
+    }
+    for ruleset in old.iter().rev() {
+        socket.remove(ruleset).unwrap();
+    }
+    let text = listing();
+    assert_eq!(socket.differences(&new[1]).unwrap(), Vec::<String>::new());
+    assert!(!text.contains(names_of("c1").node.as_str()), "{text}");
+}
+
+/// Without its record: by the name of its chain the addresses are found that lead there.
+#[test]
+fn a_guard_without_a_record_goes_by_name() {
+    let mut socket = namespace();
+    ip("link add veth1 type veth peer name x-veth1");
+    for ruleset in guard("c1", 5).iter().chain(&guard("c2", 6)) {
+        socket.ensure(ruleset).unwrap();
+    }
+    for placed in attachment_by_name(&names_of("c1")) {
+        let Object::Nft(ruleset) = placed.object else { continue };
+        socket.remove(&ruleset).unwrap();
+    }
+    let text = listing();
+    assert!(!text.contains(names_of("c1").node.as_str()), "{text}");
+    assert!(!text.contains("10.244.0.5 :") && text.contains("10.244.0.6 :"), "{text}");
+    assert_eq!(socket.differences(&guard("c2", 6)[1]).unwrap(), Vec::<String>::new());
 }

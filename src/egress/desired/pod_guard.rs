@@ -1,0 +1,250 @@
+//! The pod guard, in the node's root namespace: what a selected pod may send on its primary link.
+//! Steering is the pod's to remove, and any process leaves around it with `SO_BINDTODEVICE`; this
+//! is not the pod's.
+//!
+//! Two tables. In family netdev, on the node's end of the link, frames pass only with a source that
+//! is the pod's own. In family inet, where the node forwards, a packet from the pod's address to a
+//! destination that is not untouched by its decision is dropped, unless it answers a connection that
+//! came in. `ct direction original drop` would not do: a packet without a conntrack entry, a wrong
+//! checksum is enough, has no direction, and would pass.
+//!
+//! Each attachment has a chain of its own, to which its addresses lead: an address that was given to
+//! a newer pod leads to that pod's chain, so that nobody removes it with the older one. What the
+//! decision leaves alone is a set that all pods of the same decision share. It lists what may pass,
+//! since a set that is new in a transaction looks empty for a moment: then nothing does.
+
+use std::net::IpAddr;
+
+use egret_types::{Family, IfIndex, LinkName, ours};
+
+use super::attachment::Names;
+use super::guard::GUARD_PRIORITY;
+use super::{Policy, base, chain, drop_counted, ether_type, nfproto, of_family, shared_set};
+use crate::decision::Decision;
+use crate::nft::{
+    Chain, Constant, Content, DataType, Datum, Element, Entry, Expr, Field, HookPoint, Op, Removal,
+    Rule, Ruleset, Set, TableFamily, Value, ValueType, fingerprint,
+};
+use crate::object::{Object, Place, Placed};
+
+const ARP: u32 = 0x0806;
+const ICMPV6: u32 = 58;
+const ROUTER_ADVERTISEMENT: u32 = 134;
+const NEIGHBOUR_SOLICITATION: u32 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
+const REDIRECT: u32 = 137;
+const MULTICAST_REPORT: u32 = 143;
+/// fe80::/64. Packets with such a source are never forwarded; neighbour discovery needs them.
+const LINK_LOCAL: [u8; 8] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0];
+/// `IP_CT_DIR_REPLY` of `ct direction`.
+const REPLY: u32 = 1;
+
+/// The node's end of a pod's primary link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Its name.
+    pub name: LinkName,
+    /// Its number: another link may get the name one day.
+    pub index: IfIndex,
+}
+
+/// What guards a pod with these addresses, in the order in which it is made. Of the decision only
+/// matters what it leaves untouched, so that the guard can be there before any lease is.
+pub fn pod_guard(
+    names: &Names,
+    end: &HostEnd,
+    addresses: &[IpAddr],
+    decision: &Decision,
+) -> Vec<Placed> {
+    vec![sources(names, end, addresses), destinations(names, addresses, decision)]
+}
+
+/// The guard of a pod of which no record is left. Its addresses are found by where they lead.
+pub(super) fn by_name(names: &Names) -> Vec<Placed> {
+    let end = HostEnd { name: names.node.clone(), index: IfIndex(0) };
+    pod_guard(names, &end, &[], &Decision::default())
+}
+
+/// Both tables with all that is in them: a ruleset that names nothing is the table itself.
+pub fn pod_guard_tables() -> [Placed; 2] {
+    [TableFamily::Netdev, TableFamily::Inet].map(|family| table(family, vec![], vec![], vec![]))
+}
+
+fn table(
+    family: TableFamily,
+    sets: Vec<Set>,
+    chains: Vec<Chain>,
+    elements: Vec<Element>,
+) -> Placed {
+    let table = ours::NFT_GUARD_TABLE.into();
+    let ruleset = Ruleset { family, table, sets, chains, elements };
+    Placed { place: Place::Root, object: Object::Nft(ruleset) }
+}
+
+fn own(addresses: &[IpAddr], family: Family) -> impl Iterator<Item = IpAddr> {
+    addresses.iter().copied().filter(move |address| Family::of(*address) == family)
+}
+
+fn kept(set: Set) -> Set {
+    Set { removal: Removal::Keep, ..set }
+}
+
+/// The sources of a pod's frames.
+fn sources(names: &Names, end: &HostEnd, addresses: &[IpAddr]) -> Placed {
+    let map = |family| {
+        let key = [DataType::IfIndex, DataType::Address(family)];
+        kept(shared_set(&of_family("sources", family), &key, ValueType::None))
+    };
+    let element = |address: &IpAddr| Element {
+        set: of_family("sources", Family::of(*address)),
+        entry: Entry {
+            key: vec![Datum::IfIndex(end.index), Datum::Address(*address)],
+            value: Value::None,
+        },
+    };
+    // The kernel keeps the chain of a link that is gone, and gives it to the next of its name.
+    let this_link = Expr::Match(Field::Iif, Op::Is, Constant::Number(end.index.0));
+    let ingress = HookPoint::Ingress(end.name.clone());
+    let ingress = base(names.node.as_str(), ingress, GUARD_PRIORITY, Policy::Accept)
+        .rules(vec![vec![this_link, Expr::Jump("source".into())]]);
+    let mut elements: Vec<Element> = addresses.iter().map(element).collect();
+    elements.dedup();
+    table(
+        TableFamily::Netdev,
+        Family::BOTH.map(map).into(),
+        vec![advertised(), ipv6_source(), source(), ingress],
+        elements,
+    )
+}
+
+/// `iif . field @sources`: the address is the pod's own.
+fn is_own(field: Field, family: Family) -> Expr {
+    Expr::Lookup(vec![Field::Iif, field], Op::Is, of_family("sources", family))
+}
+
+fn icmpv6(kind: u32) -> [Expr; 2] {
+    [
+        Expr::Match(Field::L4Proto, Op::Is, Constant::Number(ICMPV6)),
+        Expr::Match(Field::Icmpv6Type, Op::Is, Constant::Number(kind)),
+    ]
+}
+
+fn link_local(field: Field) -> Expr {
+    Expr::Match(field, Op::Is, Constant::Bytes(LINK_LOCAL.to_vec()))
+}
+
+fn source() -> Chain {
+    let arp = Expr::Match(Field::EtherType, Op::Is, Constant::Number(ARP));
+    let rules = vec![
+        // ether type arp iif . arp saddr ip @sources4 accept
+        vec![arp, is_own(Field::ArpSender, Family::V4), Expr::Accept],
+        vec![ether_type(Family::V4), is_own(Field::Saddr(Family::V4), Family::V4), Expr::Accept],
+        vec![ether_type(Family::V6), Expr::Jump("source6".into())],
+        drop_counted(),
+    ];
+    chain("source", rules, Removal::Keep)
+}
+
+/// Returning is being dropped.
+fn ipv6_source() -> Chain {
+    let of_kind =
+        |kind, parts: Vec<Expr>| -> Rule { icmpv6(kind).into_iter().chain(parts).collect() };
+    let unspecified = || {
+        let address = Constant::Bytes(vec![0; 16]);
+        Expr::Match(Field::Saddr(Family::V6), Op::Is, address)
+    };
+    let from_nowhere = |kind| {
+        let mut rule = vec![unspecified()];
+        rule.extend(icmpv6(kind));
+        rule.push(Expr::Accept);
+        rule
+    };
+    let rules = vec![
+        // A pod is no router.
+        of_kind(ROUTER_ADVERTISEMENT, drop_counted()),
+        of_kind(REDIRECT, drop_counted()),
+        of_kind(NEIGHBOUR_ADVERTISEMENT, vec![Expr::Jump("advertised".into())]),
+        vec![is_own(Field::Saddr(Family::V6), Family::V6), Expr::Accept],
+        vec![link_local(Field::Ip6SaddrNetwork), Expr::Accept],
+        // Detection of duplicate addresses.
+        from_nowhere(NEIGHBOUR_SOLICITATION),
+        from_nowhere(MULTICAST_REPORT),
+    ];
+    chain("source6", rules, Removal::Keep)
+}
+
+/// A pod speaks for its own addresses only.
+fn advertised() -> Chain {
+    let rules = vec![
+        vec![is_own(Field::NdTarget, Family::V6), Expr::Return],
+        vec![link_local(Field::NdTargetNetwork), Expr::Return],
+        drop_counted(),
+    ];
+    chain("advertised", rules, Removal::Keep)
+}
+
+/// The destinations of a pod's packets.
+fn destinations(names: &Names, addresses: &[IpAddr], decision: &Decision) -> Placed {
+    let map = |family| {
+        let key = [DataType::Address(family)];
+        kept(shared_set(&of_family("guarded", family), &key, ValueType::Verdict))
+    };
+    let mut sets: Vec<Set> = Family::BOTH.map(map).into();
+    let mut chains = vec![outside()];
+    let mut way = Vec::new();
+    let mut elements = Vec::new();
+    for family in Family::BOTH {
+        if own(addresses, family).next().is_none() {
+            continue;
+        }
+        let (set, chain) = untouched(family, decision.untouched(family));
+        way.push(vec![nfproto(family), Expr::Jump(chain.name.clone())]);
+        sets.push(set);
+        chains.push(chain);
+        for address in own(addresses, family) {
+            let value = Value::Jump(names.node.to_string());
+            let entry = Entry { key: vec![Datum::Address(address)], value };
+            elements.push(Element { set: of_family("guarded", family), entry });
+        }
+    }
+    // A chain of a decision has a verdict for every packet. Should it ever not, this is it.
+    way.push(drop_counted());
+    elements.dedup();
+    chains.push(chain(names.node.as_str(), way, Removal::Delete));
+    chains.push(forward());
+    table(TableFamily::Inet, sets, chains, elements)
+}
+
+/// What does not stay: answers to connections that came in, and nothing else.
+fn outside() -> Chain {
+    let reply = Expr::Match(Field::CtDirection, Op::Is, Constant::Number(REPLY));
+    chain("outside", vec![vec![reply, Expr::Return], drop_counted()], Removal::Keep)
+}
+
+/// The chain of one decision and family and the destinations that it leaves alone; shared as the
+/// decision chains of the worker are.
+fn untouched(family: Family, ranges: Vec<(IpAddr, IpAddr)>) -> (Set, Chain) {
+    let name = of_family(&format!("g{}-", fingerprint(&ranges)), family);
+    let alone = Expr::Lookup(vec![Field::Daddr(family)], Op::Is, name.clone());
+    let rules =
+        vec![vec![alone, Expr::Accept], vec![Expr::Jump("outside".into())], vec![Expr::Accept]];
+    let set = Set {
+        name: name.clone(),
+        key: vec![DataType::Address(family)],
+        value: ValueType::None,
+        content: Content::Ranges(ranges),
+        removal: Removal::Unused,
+    };
+    (set, chain(&name, rules, Removal::Unused))
+}
+
+/// Where the node forwards, before others do anything.
+fn forward() -> Chain {
+    let guarded = |family| {
+        let map = of_family("guarded", family);
+        vec![nfproto(family), Expr::VerdictMap(vec![Field::Saddr(family)], map)]
+    };
+    let rules = Family::BOTH.map(guarded).into();
+    let base = base("forward", HookPoint::Forward, GUARD_PRIORITY, Policy::Accept).rules(rules);
+    Chain { removal: Removal::Keep, ..base }
+}
