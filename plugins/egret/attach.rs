@@ -1,9 +1,9 @@
 //! ADD: from a selected pod to its way through the gateway.
 //!
-//! The order makes every prefix safe. The record comes before anything it describes, the lease
-//! before anything that is shared, the tunnel guard before the tunnel, what controls a pod before
-//! what steers it; the result is printed when everything is there. A failure anywhere removes what
-//! the record lists.
+//! The order makes every prefix safe. The record comes before anything it describes, the pod's guard
+//! before all else, the lease before anything that is shared, the tunnel guard before the tunnel,
+//! what controls a pod before what steers it; the result is printed when everything is there. A
+//! failure anywhere removes what the record lists, the guard last.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::exec::Programs;
 use crate::leases::{Wanted, ipam_section, read_leases};
 use crate::node::Node;
 use crate::pod::{self, Pod};
-use crate::{detach, error, links, tombstones};
+use crate::{detach, error, guard, links, tombstones};
 
 /// How long ADD waits for others on this node.
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(5);
@@ -49,6 +49,7 @@ struct Plan<'a> {
     pod: Pod,
     cluster: Vec<Prefix>,
     wanted: Wanted,
+    guard: Vec<Placed>,
 }
 
 impl<'a> Attach<'a> {
@@ -112,8 +113,25 @@ impl<'a> Attach<'a> {
         let mut evidence = node.evidence(kernel, config, &self.request.attachment().network)?;
         evidence.0.extend(pod::networks(kernel, prev, &pod)?);
         let cluster = cluster_networks(self.resources, &evidence);
-        let cluster = cluster.into_iter().map(|network| network.prefix).collect();
-        Ok(Plan { node, pod, cluster, wanted })
+        let cluster: Vec<Prefix> = cluster.into_iter().map(|network| network.prefix).collect();
+        let reach = decide(&Wanted::reach(self.policies, self.resources), &cluster);
+        self.refuse_untouched(&reach)?;
+        let (mode, names) = (self.resources.cluster.guard, Names::of(self.request.attachment()));
+        let guard = guard::plan(kernel, mode, &pod, &names, &reach)?;
+        Ok(Plan { node, pod, cluster, wanted, guard })
+    }
+
+    /// Policies of which nothing is left cannot be what somebody wanted.
+    fn refuse_untouched(&self, decision: &Decision) -> Result<(), CniError> {
+        if !decision.is_untouched() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.policies.iter().map(|p| p.name.to_string()).collect();
+        let msg = format!(
+            "policies {} select this pod, but all their destinations are cluster networks or excepted",
+            names.join(", ")
+        );
+        Err(CniError::new(Code::INVALID_CONFIG, msg))
     }
 
     /// Links and routes of a second attachment in one pod would have the names of the first.
@@ -160,6 +178,7 @@ impl<'a> Attach<'a> {
         let mut record = self.begun(plan);
         if old.is_none() {
             self.put(&record)?;
+            ensure(kernel, &plan.guard)?;
         }
         let result = delegate.add()?;
         (record.leases, record.decision) = self.decide(plan, &result)?;
@@ -193,7 +212,7 @@ impl<'a> Attach<'a> {
             decision: Decision::default(),
             shared,
             links: None,
-            objects: Vec::new(),
+            objects: plan.guard.clone(),
         }
     }
 
@@ -205,14 +224,6 @@ impl<'a> Attach<'a> {
         let leases = read_leases(result, &plan.wanted.requests, self.resources)?;
         let decision = decide(&plan.wanted.claims(self.policies, &leases), &plan.cluster);
         let identities = decision.identities().len();
-        if decision.is_untouched() {
-            let names: Vec<String> = self.policies.iter().map(|p| p.name.to_string()).collect();
-            let msg = format!(
-                "policies {} select this pod, but all their destinations are cluster networks or excepted",
-                names.join(", ")
-            );
-            return Err(CniError::new(Code::INVALID_CONFIG, msg));
-        }
         if identities > MAX_IDENTITIES {
             let msg = format!(
                 "the policies of this pod use {identities} egress pairs; {MAX_IDENTITIES} are possible"
@@ -261,7 +272,8 @@ impl<'a> Attach<'a> {
     ) -> Result<AttachmentRecord, CniError> {
         let before = old.map(|old| old.objects.clone()).unwrap_or_default();
         let facts = self.pod_facts(kernel, plan, &record, &before);
-        let mut objects = vec![pod_link(&facts)];
+        let mut objects = plan.guard.clone();
+        objects.push(pod_link(&facts));
         self.put_both(&mut record, &before, &objects)?;
         ensure(kernel, &objects)?;
         let links = links::numbers(kernel, &facts.names)?.ok_or_else(|| {
@@ -310,7 +322,7 @@ impl<'a> Attach<'a> {
         }));
         PodFacts {
             names: Names::of(self.request.attachment()),
-            primary: plan.pod.primary.clone(),
+            primary: plan.pod.primary.name.clone(),
             addresses: plan.pod.addresses.clone(),
             decision: record.decision.clone(),
             node: plan.node.facts.id,

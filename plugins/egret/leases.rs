@@ -77,19 +77,34 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// What each policy claims as long as nobody knows with which pair: as one that has neither
+    /// family.
+    pub(crate) fn reach(policies: &[&EgressPolicy], resources: &Resources) -> Vec<Claim> {
+        let without_pair = |policy: &&EgressPolicy| {
+            let pool = resources.pool(&policy.pool)?;
+            let identity = Identity::new(pool.id, PairIndex::FIRST);
+            Some(claim(policy, identity, DualStack::default()))
+        };
+        policies.iter().filter_map(without_pair).collect()
+    }
+
     /// What each policy claims, its pair known.
     pub(crate) fn claims(&self, policies: &[&EgressPolicy], leases: &[LeaseRecord]) -> Vec<Claim> {
-        let claim = |(policy, place): (&&EgressPolicy, &usize)| {
+        let with_pair = |(policy, place): (&&EgressPolicy, &usize)| {
             let lease = leases.get(*place)?;
-            Some(Claim {
-                policy: policy.name.clone(),
-                destinations: policy.destinations.clone(),
-                except: policy.except.clone(),
-                identity: lease.identity,
-                pair: lease.pair,
-            })
+            Some(claim(policy, lease.identity, lease.pair))
         };
-        policies.iter().zip(&self.places).filter_map(claim).collect()
+        policies.iter().zip(&self.places).filter_map(with_pair).collect()
+    }
+}
+
+fn claim(policy: &EgressPolicy, identity: Identity, pair: DualStack<IpAddr>) -> Claim {
+    Claim {
+        policy: policy.name.clone(),
+        destinations: policy.destinations.clone(),
+        except: policy.except.clone(),
+        identity,
+        pair,
     }
 }
 

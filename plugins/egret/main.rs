@@ -6,6 +6,7 @@ mod collect;
 mod detach;
 mod error;
 mod exec;
+mod guard;
 mod leases;
 mod links;
 mod logger;

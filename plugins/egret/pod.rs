@@ -7,14 +7,14 @@ use egret_cni::{CniError, Code, PrevIp, PrevResult};
 use egret_egress::cluster::{ClusterNetwork, Source};
 use egret_egress::kernel::{Kernel, Link};
 use egret_egress::object::Place;
-use egret_types::{Family, IfName, LinkName, Prefix, ours};
+use egret_types::{Family, IfName, Prefix, ours};
 
 use crate::error;
 
 /// The pod as the previous result and its namespace agree on it.
 pub(crate) struct Pod {
     /// The interface that the chain before us made.
-    pub(crate) primary: LinkName,
+    pub(crate) primary: Link,
     /// Its addresses.
     pub(crate) addresses: Vec<IpAddr>,
     /// All links of its namespace.
@@ -29,7 +29,7 @@ pub(crate) fn observe(
 ) -> Result<Pod, CniError> {
     let links = kernel.list_links(Place::Pod).map_err(|failure| error::kernel(&failure))?;
     let primary = ours::link(ifname.as_str());
-    let Some(link) = links.iter().find(|link| link.name == primary) else {
+    let Some(primary) = links.iter().find(|link| link.name == primary).cloned() else {
         let msg =
             format!("interface {ifname} of the previous result is not in the pod's namespace");
         return Err(CniError::new(Code::INVALID_CONFIG, msg));
@@ -45,7 +45,7 @@ pub(crate) fn observe(
         return Err(CniError::new(Code::INVALID_CONFIG, msg));
     }
     for address in &addresses {
-        if !link.addresses.iter().any(|(present, _)| present == address) {
+        if !primary.addresses.iter().any(|(present, _)| present == address) {
             return Err(missing(kernel, *address, ifname));
         }
     }

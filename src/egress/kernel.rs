@@ -39,6 +39,10 @@ pub trait Kernel {
     /// The link on which packets to this address would leave.
     fn link_toward(&mut self, place: Place, address: IpAddr) -> Result<IfIndex, Failure>;
 
+    /// The number of the link in the node's namespace that is the other end of a link in the pod's,
+    /// which must be a veth; `None`: it has no end there.
+    fn host_end(&mut self, link: &LinkName) -> Result<Option<IfIndex>, Failure>;
+
     /// The value of a kernel parameter (path below `/proc/sys`, with slashes); `None`: no such one.
     fn get_sysctl(&mut self, place: Place, path: &str) -> Result<Option<String>, Failure>;
 }
@@ -58,6 +62,8 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// The bridge, or the like, of which it is a port.
+    pub master: Option<IfIndex>,
     /// Addresses with the length of their prefix.
     pub addresses: Vec<(IpAddr, u8)>,
     /// What a VXLAN link has of its namespace for itself.

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod cluster;
 pub mod decision;
 pub mod desired;
+pub mod host_end;
 pub mod kernel;
 pub mod nft;
 mod nft_set;

@@ -64,6 +64,8 @@ pub enum Removal {
     Flush,
     /// Left alone: goes with the table.
     Keep,
+    /// Left alone while others have anything in the table; then the table goes.
+    Last,
 }
 
 /// Where and when packets enter a base chain, and what happens to those that reach its end.
@@ -134,7 +136,7 @@ pub enum Field {
     Saddr(Family),
     /// `ip daddr` or `ip6 daddr`
     Daddr(Family),
-    /// The first eight bytes of `ip6 saddr`: those of a link-local address are fe80::/64.
+    /// The first eight bytes of `ip6 saddr`: those of a link-local address are `fe80::/64`.
     Ip6SaddrNetwork,
     /// `arp saddr ip`; match [`Field::EtherType`] first.
     ArpSender,

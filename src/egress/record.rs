@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
 use crate::nft::{Removal, Ruleset};
-use crate::object::{Object, Placed};
+use crate::object::{Object, Place, Placed};
 
 /// What is known of one attachment of ours; the journal keeps whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,14 +92,21 @@ pub struct LeaseRecord {
 }
 
 impl AttachmentRecord {
+    /// Its guard: what of its own is in the node's namespace.
+    pub fn guard(&self) -> impl Iterator<Item = &Placed> {
+        self.objects.iter().filter(|placed| placed.place == Place::Root)
+    }
+
     /// Everything `self` describes is still what `new` wants, so that making it so again converges
     /// to the same attachment.
     pub fn serves(&self, new: &AttachmentRecord) -> bool {
         self.stage == Stage::Committed
             && (&self.netns, &self.pod) == (&new.netns, &new.pod)
+            && self.guard().eq(new.guard())
             && (&self.leases, &self.decision, &self.shared)
                 == (&new.leases, &new.decision, &new.shared)
     }
+
     /// The destinations of its decisions, as sets without their chains: those are compared entry by
     /// entry. With the chain, a set counts as filled when nobody has touched the chain, which is
     /// quick, and wrong where somebody emptied the set by hand.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use egret_egress::kernel::{Failure, Kernel, Link, MainRoute};
 use egret_egress::object::{Address, Announce, Object, Place};
-use egret_types::IfIndex;
+use egret_types::{IfIndex, LinkName};
 
 use crate::cause::{Cause, explain, failure, refusal};
 use crate::error::Error;
@@ -260,6 +260,15 @@ impl Kernel for LinuxKernel {
     fn link_toward(&mut self, place: Place, address: IpAddr) -> Result<IfIndex, Failure> {
         let operation = format!("looking for the route to {address}");
         self.ask(place, &operation, |at| Ok(route::link_toward(&at.route, address)?))
+    }
+
+    fn host_end(&mut self, link: &LinkName) -> Result<Option<IfIndex>, Failure> {
+        self.open(Place::Root)?;
+        self.open(Place::Pod)?;
+        let (pod, root) = (self.opened(Place::Pod), self.opened(Place::Root));
+        let end = pod.and_then(|pod| Ok(veth::end_in(pod, root?, link)?));
+        let operation = || format!("looking for the node's end of {link}");
+        Ok(end.map_err(|cause| failure(Place::Pod, operation(), cause))?.map(IfIndex))
     }
 
     fn get_sysctl(&mut self, place: Place, path: &str) -> Result<Option<String>, Failure> {

@@ -39,9 +39,10 @@ pub struct Tunnel {
 /// Host-side enforcement on the primary link of a selected pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
-    /// Without it no pod may be selected. The default, and so far only that: as soon as a policy
-    /// exists, reading the resources fails, because no version enforces it yet.
+    /// Without it no pod is attached. The default.
     Required,
+    /// Where the primary link lets it.
+    BestEffort,
     /// None.
     Off,
 }
@@ -125,5 +126,7 @@ fn read_tunnel(at: Cursor<'_>, problems: &mut Problems) -> Option<Tunnel> {
 }
 
 fn read_guard(at: &Cursor<'_>, problems: &mut Problems) -> Option<Guard> {
-    problems.keep(at.word("off", &["required", "best-effort"])).map(|()| Guard::Off)
+    const WORDS: [(&str, Guard); 3] =
+        [("required", Guard::Required), ("best-effort", Guard::BestEffort), ("off", Guard::Off)];
+    problems.keep(at.choice(&WORDS))
 }

@@ -104,6 +104,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// One of these words, by what it stands for.
+    pub(crate) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, Problem> {
+        let all: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let expected = format!("one of {}", all.join(", "));
+        let found = self.text(&expected)?;
+        let chosen = words.iter().find(|(word, _)| *word == found).map(|(_, meaning)| *meaning);
+        chosen.ok_or_else(|| self.wanted(&expected))
+    }
+
     pub(crate) fn boolean(&self) -> Result<bool, Problem> {
         match self.node.content {
             Content::Bool(value) => Ok(value),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use egret_types::Namespace;
 
 use crate::{
-    AddressRange, EgressGateway, EgressNode, EgressPolicy, EgressPool, Guard, NoOuterFamily,
+    AddressRange, EgressGateway, EgressNode, EgressPolicy, EgressPool, NoOuterFamily,
     node::outer_family,
     overlap,
     problem::Problems,
@@ -17,7 +17,6 @@ use crate::{
 
 pub(crate) fn check(drafts: &Drafts<'_>, problems: &mut Problems) {
     check_names(drafts, problems);
-    check_guard(drafts, problems);
     check_nodes(&drafts.nodes, problems);
     check_common_family(&drafts.nodes, problems);
     check_gateways(drafts, problems);
@@ -87,24 +86,6 @@ fn check_names(drafts: &Drafts<'_>, problems: &mut Problems) {
         |p| vec![&p.name],
         |name, first| again("policy", &name.to_string(), first),
     );
-}
-
-/// Without a policy no pod can be selected, so that a node without any resources passes every pod.
-fn check_guard(drafts: &Drafts<'_>, problems: &mut Problems) {
-    let Some(policy) = drafts.policies.first() else { return };
-    match drafts.clusters.first() {
-        Some(cluster) if cluster.value.guard == Guard::Off => {}
-        Some(cluster) => {
-            let what = "\"guard\" is absent (\"off\" goes without), and its default \"required\"";
-            problems.add(cluster.document.along(&["spec"]).not_honoured(what));
-        }
-        None if drafts.broken.contains(&(Kind::Cluster, "default")) => {}
-        None => {
-            let what =
-                "there is no EgressCluster with \"guard: off\", and the default \"required\"";
-            problems.add(policy.document.not_honoured(what));
-        }
-    }
 }
 
 fn check_nodes(nodes: &[Draft<'_, EgressNode>], problems: &mut Problems) {

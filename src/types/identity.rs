@@ -41,6 +41,8 @@ impl From<PoolId> for u32 {
 pub struct PairIndex(u32);
 
 impl PairIndex {
+    /// Of a pool's first pair.
+    pub const FIRST: PairIndex = PairIndex(0);
     /// One more than the largest index.
     pub const LIMIT: u32 = 1 << 24;
 

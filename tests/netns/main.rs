@@ -47,6 +47,8 @@ mod panics;
 #[cfg(test)]
 mod parallel;
 #[cfg(test)]
+mod pod_guard;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod reload;

@@ -166,11 +166,14 @@ fn a_listed_node_without_the_guard_is_open_to_its_pods_and_processes_until_repai
     assert_eq!((dropped("output"), dropped("forward")), (1, 1));
 }
 
-/// "In a family of which there is none, an address that comes later [..] leaves as without Egret."
+/// "In a family of which there is none, an address that comes later [..] leaves nowhere where the pod
+/// is guarded, and as without Egret where it is not." The first half is in `pod_guard.rs`.
 #[test]
-fn a_family_that_comes_after_add_leaves_as_without_egret() {
+fn a_family_that_comes_after_add_to_an_unguarded_pod_leaves_as_without_egret() {
     let lab = world::builder(Families::Dual).start();
     world::open(&lab);
+    let defaults = resources::defaults(lab.nodes(), lab.families());
+    lab.write_resources("10-defaults.yaml", &defaults.replace("required", "\"off\""));
     lab.route_pods_from_outside();
     let node = lab.node("w1");
     node.edit_conflist(|list| {

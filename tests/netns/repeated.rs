@@ -193,9 +193,8 @@ fn a_late_del_leaves_the_next_owner_of_the_path_and_the_address_alone() {
     // The next pod, with the addresses of the old one.
     let next = lab.pod("w1", "shop", "next").prepare();
     let mut lines = vec![
-        "link add eth0 type veth peer name tmp0".to_owned(),
+        format!("link add eth0 type veth peer name next0 netns {}", lab.node("w1").ns().name()),
         "link set eth0 up".to_owned(),
-        "link set tmp0 up".to_owned(),
     ];
     lines.extend(previous["ips"].as_array().unwrap().iter().map(|ip| {
         let address = ip["address"].as_str().unwrap();
@@ -232,7 +231,9 @@ fn after_a_reboot_add_works_an_old_del_touches_nothing_and_gc_cleans() {
     node.egress_ns().exec("ip link del egret0").success();
     egret_tests::Program::new("ip").args(["netns", "del", node.egress_ns().name()]).run().success();
     std::fs::remove_dir_all(node.run_dir()).unwrap();
-    node.ns().exec("nft delete table inet egret-tunnel").success();
+    for table in ["inet egret-tunnel", "inet egret-guard", "netdev egret-guard"] {
+        node.ns().exec(&format!("nft delete table {table}")).success();
+    }
     let (next, third) = prepared(&lab, "next");
     add(&next, &third);
     leaves_with_its_egress_ip(&lab, &next);

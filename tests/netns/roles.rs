@@ -43,7 +43,7 @@ fn two_gateways(lab: &Lab) -> String {
     let families = lab.families();
     let nodes: String = lab.nodes().iter().map(resources::node).collect();
     let second = resources::pool("second", 2, families, "  node: w1\n");
-    resources::cluster(families, "  guard: \"off\"\n")
+    resources::cluster(families, "  guard: required\n")
         + &nodes
         + &resources::gateway("edge", &["g1"])
         + &resources::gateway("other", &["g2"])

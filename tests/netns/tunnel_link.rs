@@ -60,7 +60,7 @@ fn a_changed_port_is_refused_and_the_guard_stays_on_the_port_that_is_open() {
     let before = [guard(&lab, "w1"), guard(&lab, "g1")];
     assert!(before.iter().all(|text| text.contains("7790")), "{before:?}");
     let text = resources::defaults(lab.nodes(), lab.families());
-    let changed = text.replace("guard: \"off\"\n", "guard: \"off\"\n  tunnel: { port: 7791 }\n");
+    let changed = text.replace("guard: required\n", "guard: required\n  tunnel: { port: 7791 }\n");
     assert_ne!(text, changed);
     lab.write_resources("10-defaults.yaml", &changed);
     let (code, sentence) = PluginRun::for_pod(&next, "ADD", Some(&previous)).run().error();

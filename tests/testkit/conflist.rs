@@ -7,7 +7,19 @@ use egret_types::Prefix;
 
 use crate::{Node, pod_network};
 
-/// `bridge` with `host-local`, the node masquerading.
+/// The plugin that gives pods their link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MainPlugin {
+    /// A bridge on the node, and a veth for each pod.
+    #[default]
+    Bridge,
+    /// A veth for each pod, routed.
+    Ptp,
+    /// A macvlan link over the node's underlay link: it has no end on the node.
+    Macvlan,
+}
+
+/// The main plugin with `host-local`, the node masquerading where it can.
 pub(crate) fn main_plugin(node: &Node) -> Value {
     let families = node.families().list();
     let ranges: Vec<Value> = families
@@ -19,15 +31,22 @@ pub(crate) fn main_plugin(node: &Node) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": node.network(),
-        "plugins": [{
-            "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
-            "hairpinMode": true,
-            "ipam": {
-                "type": "host-local", "dataDir": node.host_local_dir(),
-                "ranges": ranges, "routes": routes
-            }
-        }]
+        "plugins": [link_plugin(node.main(), &json!({
+            "type": "host-local", "dataDir": node.host_local_dir(),
+            "ranges": ranges, "routes": routes
+        }))]
     })
+}
+
+fn link_plugin(main: MainPlugin, ipam: &Value) -> Value {
+    match main {
+        MainPlugin::Bridge => json!({
+            "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
+            "hairpinMode": true, "ipam": ipam
+        }),
+        MainPlugin::Ptp => json!({ "type": "ptp", "ipMasq": true, "ipam": ipam }),
+        MainPlugin::Macvlan => json!({ "type": "macvlan", "master": "eth0", "ipam": ipam }),
+    }
 }
 
 /// Our plugin, with this node's directories in place of the machine's.

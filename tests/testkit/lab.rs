@@ -10,8 +10,8 @@ use egret_types::Family;
 
 use crate::node::Role;
 use crate::{
-    Families, Node, Ns, PluginSet, Pod, PodSpec, Program, Running, Snapshot, conflist, location,
-    reaper, resources, wiring,
+    Families, MainPlugin, Node, Ns, PluginSet, Pod, PodSpec, Program, Running, Snapshot, conflist,
+    location, reaper, resources, wiring,
 };
 
 /// What a laboratory shall have.
@@ -20,6 +20,7 @@ pub struct LabBuilder {
     nodes: Vec<(String, Role)>,
     far: bool,
     plugins: PluginSet,
+    main: MainPlugin,
     chained: bool,
 }
 
@@ -49,6 +50,13 @@ impl LabBuilder {
     #[must_use]
     pub fn plugins(mut self, plugins: PluginSet) -> Self {
         self.plugins = plugins;
+        self
+    }
+
+    /// Which of them gives pods their link.
+    #[must_use]
+    pub fn main(mut self, main: MainPlugin) -> Self {
+        self.main = main;
         self
     }
 
@@ -84,6 +92,7 @@ impl Lab {
             nodes: Vec::new(),
             far: false,
             plugins: PluginSet::default(),
+            main: MainPlugin::default(),
             chained: true,
         }
     }
@@ -128,7 +137,7 @@ impl Lab {
             let slot = next.iter_mut().find(|(kind, _)| kind == role).expect("every role has one");
             let namespace = self.namespace(name);
             let node = Node::new(name, *role, slot.1, namespace, (&self.tag, self.families))
-                .with_plugins(wanted.plugins);
+                .with_plugins(wanted.plugins, wanted.main);
             slot.1 += 1;
             wiring::make_node(&node, switch, self.families);
             node.write_conflist();

@@ -41,6 +41,7 @@ mod wiring;
 
 pub use address::{egress_ip, external, far, pod_network, underlay};
 pub use capture::Capture;
+pub use conflist::MainPlugin;
 pub use deadline::eventually;
 pub use echo::{ECHO_PORT, serve};
 pub use family::Families;

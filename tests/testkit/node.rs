@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::{Families, Finished, Ns, PluginSet, Program, conflist, product, reaper};
+use crate::{Families, Finished, MainPlugin, Ns, PluginSet, Program, conflist, product, reaper};
 
 /// What a node is there for. Either kind can run pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub struct Node {
     network: String,
     families: Families,
     plugins: PluginSet,
+    main: MainPlugin,
     directory: PathBuf,
 }
 
@@ -47,6 +48,7 @@ impl Node {
             network: network.to_owned(),
             families,
             plugins: PluginSet::default(),
+            main: MainPlugin::default(),
             directory,
         };
         for path in [node.resources_dir(), node.conf_dir()] {
@@ -55,9 +57,14 @@ impl Node {
         node
     }
 
-    pub(crate) fn with_plugins(mut self, plugins: PluginSet) -> Self {
-        self.plugins = plugins;
+    pub(crate) fn with_plugins(mut self, plugins: PluginSet, main: MainPlugin) -> Self {
+        (self.plugins, self.main) = (plugins, main);
         self
+    }
+
+    /// The plugin that gives its pods their link.
+    pub fn main(&self) -> MainPlugin {
+        self.main
     }
 
     /// Its name, also of its `EgressNode`.

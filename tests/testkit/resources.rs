@@ -22,7 +22,7 @@ fn list<T: std::fmt::Display>(values: impl IntoIterator<Item = T>) -> String {
 /// `edge` of all of them and the pool `tenants` (id 1, ten pairs, first worker allocates). No
 /// policy: nothing is selected.
 pub fn defaults(nodes: &[Node], families: Families) -> String {
-    let mut text = cluster(families, "  guard: \"off\"\n");
+    let mut text = cluster(families, "  guard: required\n");
     for node in nodes {
         text += &self::node(node);
     }

@@ -4,10 +4,11 @@
 //! For one pod it does what GC of the plugin does; the kernel alone says here which is gone.
 
 use egret_egress::apply;
-use egret_egress::desired::{identities_of, shared_by_name, uplink_name, worker_by_name};
+use egret_egress::desired::{
+    identities_of, pod_guard_tables, shared_by_name, uplink_name, worker_by_name,
+};
 use egret_egress::kernel::{Failure, Kernel, Link};
-use egret_egress::nft::TableFamily;
-use egret_egress::object::{Place, Placed};
+use egret_egress::object::{Object, Place, Placed};
 use egret_egress::presence::{Sighting, is_of_a_pod};
 use egret_kernel::{LinuxKernel, Netns};
 use egret_types::ours;
@@ -120,22 +121,28 @@ fn links(kernel: &mut LinuxKernel) -> Result<Option<Vec<Link>>, CliError> {
 fn worker_side(kernel: &mut LinuxKernel) -> Result<Vec<Placed>, CliError> {
     let tunnel = ours::link(ours::TUNNEL_LINK);
     let entries = kernel.list_fdb(Place::Egret, &tunnel)?;
-    let mut objects = vec![worker_by_name()];
+    let mut objects = Vec::from(pod_guard_tables());
+    objects.push(worker_by_name());
     objects.extend(identities_of(entries));
     Ok(objects)
 }
 
 fn tell(kernel: &mut LinuxKernel, objects: &[Placed]) -> Result<Outcome, CliError> {
     let space = links(kernel)?.is_some();
-    let guard = kernel.table_exists(Place::Root, TableFamily::Inet, ours::NFT_TUNNEL_TABLE)?;
-    let there = |placed: &&Placed| match placed.place {
-        Place::Root => guard,
-        Place::Egret | Place::Pod => space,
-    };
-    for placed in objects.iter().rev().filter(there) {
-        output::line(format_args!("would remove {} from {}", placed.object, placed.place))?;
+    let mut nothing = true;
+    for placed in objects.iter().rev() {
+        let there = match (placed.place, &placed.object) {
+            (Place::Root, Object::Nft(ruleset)) => {
+                kernel.table_exists(Place::Root, ruleset.family, &ruleset.table)?
+            }
+            _ => space,
+        };
+        if there {
+            output::line(format_args!("would remove {} from {}", placed.object, placed.place))?;
+            nothing = false;
+        }
     }
-    if !space && !guard {
+    if nothing {
         output::line("nothing to remove")?;
     }
     Ok(Outcome::Fine)

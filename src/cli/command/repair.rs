@@ -1,6 +1,6 @@
 //! `egretctl repair`: the tunnel guard, and where the frames of each egress IP go, as the resources
 //! say today. After a failover by hand this is what sends the workers to the new gateway node. And
-//! where each pod may go, as its record has it.
+//! the guard of each pod and where it may go, as its record has it.
 
 use std::collections::BTreeMap;
 
@@ -20,22 +20,47 @@ pub(crate) fn run(local: Local) -> Result<Outcome, CliError> {
     let node = Node::read(local)?;
     let mut kernel = node.local.kernel();
     put_guard_back(&node, &mut kernel)?;
+    let guards = put_pod_guards_back(&node, &mut kernel)?;
     let (entries, mut outcome) = wanted(&node)?;
     let mut written = 0;
     for entry in &entries {
-        if kernel.differences(entry.place, &entry.object)?.is_empty() {
-            continue;
+        if put_back(&mut kernel, entry)? {
+            written += 1;
+            output::line(format_args!("wrote {}", entry.object))?;
         }
-        kernel.ensure(entry.place, &entry.object)?;
-        written += 1;
-        output::line(format_args!("wrote {}", entry.object))?;
     }
     fill_decisions(&node, &mut kernel)?;
     output::line(format_args!("{} egress IPs in use, {written} entries written", entries.len()))?;
     if entries.is_empty() {
         outcome = Outcome::Fine;
     }
+    Ok(if guards == Outcome::Fine { outcome } else { guards })
+}
+
+/// Every pod's, whatever stands in the way of another's.
+fn put_pod_guards_back(node: &Node, kernel: &mut LinuxKernel) -> Result<Outcome, CliError> {
+    let mut outcome = Outcome::Fine;
+    for (attachment, record) in node.local.records()?.live {
+        for placed in record.guard() {
+            match put_back(kernel, placed) {
+                Ok(false) => {}
+                Ok(true) => output::line(format_args!("{attachment}: wrote {}", placed.object))?,
+                Err(failure) => {
+                    output::line(format_args!("{attachment}: {failure}"))?;
+                    outcome = Outcome::Problem;
+                }
+            }
+        }
+    }
     Ok(outcome)
+}
+
+/// Whether anything had to be written.
+fn put_back(kernel: &mut LinuxKernel, placed: &Placed) -> Result<bool, Failure> {
+    if kernel.differences(placed.place, &placed.object)?.is_empty() {
+        return Ok(false);
+    }
+    kernel.ensure(placed.place, &placed.object).map(|()| true)
 }
 
 /// The guard, unless the tunnel that is up is another one than the resources describe today.

@@ -11,7 +11,8 @@
 //! Each attachment has a chain of its own, to which its addresses lead: an address that was given to
 //! a newer pod leads to that pod's chain, so that nobody removes it with the older one. What the
 //! decision leaves alone is a set that all pods of the same decision share. It lists what may pass,
-//! since a set that is new in a transaction looks empty for a moment: then nothing does.
+//! since a set that is new in a transaction looks empty for a moment: then nothing does. The tables go
+//! with the last guard in them.
 
 use std::net::IpAddr;
 
@@ -22,8 +23,8 @@ use super::guard::GUARD_PRIORITY;
 use super::{Policy, base, chain, drop_counted, ether_type, nfproto, of_family, shared_set};
 use crate::decision::Decision;
 use crate::nft::{
-    Chain, Constant, Content, DataType, Datum, Element, Entry, Expr, Field, HookPoint, Op, Removal,
-    Rule, Ruleset, Set, TableFamily, Value, ValueType, fingerprint,
+    Chain, Constant, Content, Count, DataType, Datum, Element, Entry, Expr, Field, HookPoint, Op,
+    Removal, Rule, Ruleset, Set, TableFamily, Value, ValueType, fingerprint,
 };
 use crate::object::{Object, Place, Placed};
 
@@ -34,7 +35,7 @@ const NEIGHBOUR_SOLICITATION: u32 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
 const REDIRECT: u32 = 137;
 const MULTICAST_REPORT: u32 = 143;
-/// fe80::/64. Packets with such a source are never forwarded; neighbour discovery needs them.
+/// `fe80::/64`. Packets with such a source are never forwarded; neighbour discovery needs them.
 const LINK_LOCAL: [u8; 8] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0];
 /// `IP_CT_DIR_REPLY` of `ct direction`.
 const REPLY: u32 = 1;
@@ -85,15 +86,15 @@ fn own(addresses: &[IpAddr], family: Family) -> impl Iterator<Item = IpAddr> {
     addresses.iter().copied().filter(move |address| Family::of(*address) == family)
 }
 
-fn kept(set: Set) -> Set {
-    Set { removal: Removal::Keep, ..set }
+fn common(set: Set) -> Set {
+    Set { removal: Removal::Last, ..set }
 }
 
 /// The sources of a pod's frames.
 fn sources(names: &Names, end: &HostEnd, addresses: &[IpAddr]) -> Placed {
     let map = |family| {
         let key = [DataType::IfIndex, DataType::Address(family)];
-        kept(shared_set(&of_family("sources", family), &key, ValueType::None))
+        common(shared_set(&of_family("sources", family), &key, ValueType::None))
     };
     let element = |address: &IpAddr| Element {
         set: of_family("sources", Family::of(*address)),
@@ -142,7 +143,7 @@ fn source() -> Chain {
         vec![ether_type(Family::V6), Expr::Jump("source6".into())],
         drop_counted(),
     ];
-    chain("source", rules, Removal::Keep)
+    chain("source", rules, Removal::Last)
 }
 
 /// Returning is being dropped.
@@ -170,7 +171,7 @@ fn ipv6_source() -> Chain {
         from_nowhere(NEIGHBOUR_SOLICITATION),
         from_nowhere(MULTICAST_REPORT),
     ];
-    chain("source6", rules, Removal::Keep)
+    chain("source6", rules, Removal::Last)
 }
 
 /// A pod speaks for its own addresses only.
@@ -180,14 +181,14 @@ fn advertised() -> Chain {
         vec![link_local(Field::NdTargetNetwork), Expr::Return],
         drop_counted(),
     ];
-    chain("advertised", rules, Removal::Keep)
+    chain("advertised", rules, Removal::Last)
 }
 
 /// The destinations of a pod's packets.
 fn destinations(names: &Names, addresses: &[IpAddr], decision: &Decision) -> Placed {
     let map = |family| {
         let key = [DataType::Address(family)];
-        kept(shared_set(&of_family("guarded", family), &key, ValueType::Verdict))
+        common(shared_set(&of_family("guarded", family), &key, ValueType::Verdict))
     };
     let mut sets: Vec<Set> = Family::BOTH.map(map).into();
     let mut chains = vec![outside()];
@@ -218,7 +219,7 @@ fn destinations(names: &Names, addresses: &[IpAddr], decision: &Decision) -> Pla
 /// What does not stay: answers to connections that came in, and nothing else.
 fn outside() -> Chain {
     let reply = Expr::Match(Field::CtDirection, Op::Is, Constant::Number(REPLY));
-    chain("outside", vec![vec![reply, Expr::Return], drop_counted()], Removal::Keep)
+    chain("outside", vec![vec![reply, Expr::Return], drop_counted()], Removal::Last)
 }
 
 /// The chain of one decision and family and the destinations that it leaves alone; shared as the
@@ -233,6 +234,7 @@ fn untouched(family: Family, ranges: Vec<(IpAddr, IpAddr)>) -> (Set, Chain) {
         key: vec![DataType::Address(family)],
         value: ValueType::None,
         content: Content::Ranges(ranges),
+        count: Count::Nothing,
         removal: Removal::Unused,
     };
     (set, chain(&name, rules, Removal::Unused))
@@ -246,5 +248,5 @@ fn forward() -> Chain {
     };
     let rules = Family::BOTH.map(guarded).into();
     let base = base("forward", HookPoint::Forward, GUARD_PRIORITY, Policy::Accept).rules(rules);
-    Chain { removal: Removal::Keep, ..base }
+    Chain { removal: Removal::Last, ..base }
 }

@@ -7,7 +7,7 @@ use egret_types::{Family, Mtu, NodeId, Vni, ours};
 
 use super::{
     GatewayFacts, Names, NodeFacts, Policy, UplinkFacts, base, egret_namespace, gateway, pod_guard,
-    space, tunnel_guard, tunnel_link, worker,
+    pod_guard_tables, space, tunnel_guard, tunnel_link, worker,
 };
 use crate::nft::{HookPoint, Ruleset, TableFamily};
 use crate::object::{Object, Place, Placed, Veth};
@@ -15,13 +15,15 @@ use crate::object::{Object, Place, Placed, Veth};
 /// Everything that attachments and roles stand on, in the order in which it is made.
 pub fn shared_by_name() -> Vec<Placed> {
     let node = nobody();
-    vec![
+    let mut all = Vec::from(pod_guard_tables());
+    all.extend([
         tunnel_guard(node.id, node.port, Family::V4, &[], &[]),
         egret_namespace(),
         tunnel_link(&node),
         space(node.id),
         worker_by_name(),
-    ]
+    ]);
+    all
 }
 
 /// The worker side alone.

@@ -30,6 +30,7 @@ pub(crate) struct Found {
     pub(crate) up: bool,
     /// Frames can leave; a link that does not say so can.
     pub(crate) carrier: bool,
+    pub(crate) master: Option<u32>,
     /// The link below, or the other end, if there is one.
     pub(crate) below: Option<u32>,
     /// This namespace's number of the namespace in which that is, where it is another.
@@ -53,6 +54,7 @@ impl Found {
             mtu: attributes.u32(libc::IFLA_MTU)?,
             up: u32_at(payload, 8)? & libc::IFF_UP.cast_unsigned() != 0,
             carrier: attributes.u8(libc::IFLA_CARRIER) != Some(0),
+            master: attributes.u32(libc::IFLA_MASTER),
             below: attributes.u32(libc::IFLA_LINK),
             below_namespace: attributes.i32(libc::IFLA_LINK_NETNSID),
             addr_gen_mode: inet6.u8(IFLA_INET6_ADDR_GEN_MODE),
@@ -129,6 +131,7 @@ pub(crate) fn list(socket: &Socket) -> Result<Vec<Link>, Error> {
             mac: link.mac,
             mtu: link.mtu,
             up: link.up,
+            master: link.master.map(IfIndex),
             addresses: of(link.index),
             vxlan,
         })

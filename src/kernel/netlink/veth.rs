@@ -3,6 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use egret_egress::object::Veth;
+use egret_types::LinkName;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
@@ -129,6 +130,18 @@ fn stranger(
     };
     let other = other.map_or("in another namespace".to_owned(), |other| other.name);
     Ok(Some(format!("{} whose peer is {other}, not {}", found.describe(), veth.peer)))
+}
+
+/// The number of the other end in another namespace of a veth; `None` if it is elsewhere. A number
+/// alone says little, every namespace has its own 2: the kernel says whose number it is.
+pub(crate) fn end_in(
+    near: &Namespace,
+    other: &Namespace,
+    name: &LinkName,
+) -> Result<Option<u32>, Error> {
+    let found = link::need(&near.route, name)?;
+    let there = found.is(KIND) && found.below_namespace == number_of(near, other)?;
+    Ok(found.below.filter(|_| there))
 }
 
 /// The number by which a namespace knows another; `None` for itself and for one it does not know.

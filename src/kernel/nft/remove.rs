@@ -56,7 +56,8 @@ fn names_nothing(ruleset: &Ruleset) -> bool {
     sets.is_empty() && chains.is_empty() && elements.is_empty()
 }
 
-/// Whether the table holds nothing but what goes.
+/// Whether the table holds nothing but what goes: of what others could use, nobody has anything that
+/// uses it.
 fn is_all_of_table(ruleset: &Ruleset, found: &Snapshot) -> bool {
     let mut removals = ruleset
         .chains
@@ -65,7 +66,7 @@ fn is_all_of_table(ruleset: &Ruleset, found: &Snapshot) -> bool {
         .chain(ruleset.sets.iter().map(|set| set.removal));
     let ours = found.chains.iter().flatten().count() + found.sets.iter().flatten().count();
     !ruleset.chains.is_empty()
-        && removals.all(|removal| removal == Removal::Delete)
+        && removals.all(|removal| removal != Removal::Keep && removal != Removal::Flush)
         && found.table.as_ref().is_some_and(|table| table.uses as usize == ours)
 }
 
@@ -122,7 +123,7 @@ fn plan_ways_to(
             set.value == ValueType::Verdict && !is_emptied(set) && present.is_some()
         });
         for (map, _) in maps {
-            let mut ways = at.elements(socket, map)?;
+            let mut ways = at.elements(socket, &map.name)?;
             ways.retain(|way| way.pair.value == RawValue::Jump(chain.name.clone()));
             ways.retain(|way| !names(ruleset, map, &way.pair.key));
             count_jumps(going, ways.iter().map(|way| &way.pair.value));
@@ -188,7 +189,7 @@ fn plan_chains(
             }
             continue;
         };
-        if chain.removal == Removal::Keep {
+        if matches!(chain.removal, Removal::Keep | Removal::Last) {
             continue;
         }
         let rules = at.rules(socket, &chain.name)?;

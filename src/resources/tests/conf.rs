@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn the_resources_of_conf_are_one_whole() {
         let resources = parsed(&sources("resources"));
-        assert_eq!(resources.cluster.guard, Guard::Off);
+        assert_eq!(resources.cluster.guard, Guard::Required);
         assert_eq!(resources.nodes.len(), 2);
         let gateway = &resources.gateways[0];
         let member = resources.node(&gateway.members[0]).unwrap();

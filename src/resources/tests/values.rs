@@ -39,9 +39,10 @@ mod tests {
 
     #[test]
     fn a_cluster_keeps_none_apart_from_not_said() {
-        let text = include_str!("../../../testdata/resources/valid-no-policy-needs-no-guard.yaml");
+        let text = include_str!("../../../testdata/resources/valid-no-services.yaml");
         let resources = parse(&[source("x.yaml", text)]).unwrap();
         assert_eq!(resources.cluster.service_cidrs, Some(vec![]));
+        assert_eq!(resources.cluster.guard, Guard::BestEffort);
     }
 
     #[test]

@@ -36,9 +36,8 @@ fn same(text: &str) -> String {
 fn nodes_and_networks_that_cannot_work_are_refused_with_the_key_and_the_place() {
     let lab = world::builder(Families::Dual).start();
     let scene = Scene::new(&lab);
-    let guard = replaced("  guard: \"off\"\n", "");
-    let required = replaced("guard: \"off\"", "guard: required");
-    let mtu = replaced("guard: \"off\"\n", "guard: \"off\"\n  tunnel: { mtu: 1451 }\n");
+    let guard = replaced("guard: required", "guard: perhaps");
+    let mtu = replaced("guard: required\n", "guard: required\n  tunnel: { mtu: 1451 }\n");
     let id = replaced("  id: 12\n", "  id: 11\n");
     let vtep = replaced("172.18.0.12\"", "172.18.0.11\"");
     let v6_only = replaced("vtep: [\"172.18.0.12\", ", "vtep: [");
@@ -54,8 +53,7 @@ fn nodes_and_networks_that_cannot_work_are_refused_with_the_key_and_the_place() 
     all_refused(
         &scene,
         &[
-            ("absent guard", &guard, policy(""), 103, &["guard", "10-defaults.yaml:"]),
-            ("guard", &required, policy(""), 103, &["guard", "required", "off"]),
+            ("guard", &guard, policy(""), 7, &["guard", "\"perhaps\"", "\"best-effort\""]),
             ("MTU too large", &mtu, policy(""), 7, &["tunnel.mtu 1451", "1500", "1450"]),
             ("one id", &id, policy(""), 7, &["node id 11", "w1", "10-defaults.yaml:"]),
             ("one VTEP", &vtep, policy(""), 7, &["172.18.0.11", "w1"]),

@@ -33,7 +33,7 @@ fn in_egress(scene: &Scene<'_>) -> Ns {
     namespace
 }
 
-const OBSTACLES: [Obstacle; 10] = [
+const OBSTACLES: [Obstacle; 11] = [
     Obstacle {
         name: "VNI",
         place: in_node,
@@ -81,6 +81,14 @@ const OBSTACLES: [Obstacle; 10] = [
         clear: &["nft delete table inet egret-tunnel"],
         code: 105,
         words: &["egret-tunnel"],
+    },
+    Obstacle {
+        name: "a guard of pods that is not ours",
+        place: in_node,
+        make: &["nft add table inet egret-guard { comment \"theirs\" ; }"],
+        clear: &["nft delete table inet egret-guard"],
+        code: 105,
+        words: &["inet egret-guard"],
     },
     Obstacle {
         name: "a tunnel of another kind",
