@@ -26,6 +26,10 @@ const PROTOCOL: &[&str] = &[
     "loadOnlyInlinedPlugins",
 ];
 
+/// How much of stdin is read. Administrators write a few hundred bytes, and previous results and lists
+/// of attachments are far below this: what is longer is a mistake or an attack, and is not kept.
+const LONGEST: usize = 1 << 20;
+
 /// The document and the version it is written in: all that can be known of it before the operation
 /// and the plugin's own keys are looked at.
 #[derive(Debug, Clone)]
@@ -36,10 +40,7 @@ pub(crate) struct Document {
 
 impl Document {
     pub(crate) fn read(stdin: &mut dyn Read) -> Result<Self, CniError> {
-        let mut text = Vec::new();
-        stdin.read_to_end(&mut text).map_err(|error| {
-            CniError::caused_by(Code::IO_FAILURE, &error).in_context("read stdin")
-        })?;
+        let text = text(stdin)?;
         let object: RawObject = serde_json::from_slice(&text).map_err(|error| {
             undecodable(format_args!("the network configuration on stdin is not JSON: {error}"))
         })?;
@@ -135,6 +136,22 @@ impl<T> NetworkConfig<T> {
     }
 }
 
+/// All of stdin. The byte behind the longest text is all that is read of what is too long: without
+/// it, a text that ends there could not be told from one that goes on.
+fn text(stdin: &mut dyn Read) -> Result<Vec<u8>, CniError> {
+    let mut text = Vec::new();
+    let mut limited = stdin.take(LONGEST as u64 + 1);
+    limited
+        .read_to_end(&mut text)
+        .map_err(|error| CniError::caused_by(Code::IO_FAILURE, &error).in_context("read stdin"))?;
+    if text.len() > LONGEST {
+        return Err(undecodable(format_args!(
+            "the network configuration on stdin is longer than 1 MiB ({LONGEST} bytes)"
+        )));
+    }
+    Ok(text)
+}
+
 fn network_name(object: &RawObject) -> Result<NetworkName, CniError> {
     let invalid = |msg: String| CniError::new(Code::INVALID_CONFIG, msg);
     let value = object.get("name").ok_or_else(|| invalid("key \"name\" is missing".to_owned()))?;
@@ -201,7 +218,7 @@ mod tests {
         let text = format!(
             r#"{{"cniVersion":"1.0.0","Name":"a","type":"egret","capabilities":{{"x":true,"y":false}},
                "args":{{"cni":{{"labels":[]}}}},"cni.dev/x":1,"stateDirs":"/x","big":"{}"}}{}"#,
-            "b".repeat(1 << 20),
+            "b".repeat(LONGEST / 2),
             "\n\n"
         );
         let config = config(&text).unwrap();
@@ -215,6 +232,26 @@ mod tests {
                 "unknown key \"big\""
             ]
         );
+    }
+
+    #[test]
+    fn item_10_one_mebibyte_is_read_and_not_a_byte_more_is_kept() {
+        /// Blanks without end, counted.
+        struct Blanks(usize);
+        impl Read for Blanks {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                buffer.fill(b' ');
+                self.0 += buffer.len();
+                Ok(buffer.len())
+            }
+        }
+        let short = r#"{"cniVersion":"1.0.0","name":"a"}"#;
+        let text = format!("{short}{}", " ".repeat((1 << 20) - short.len()));
+        assert!(config(&text).is_ok());
+        let (mut first, mut rest) = (text.as_bytes(), Blanks(0));
+        let error = Document::read(&mut (&mut first).chain(&mut rest)).unwrap_err();
+        assert_eq!((error.code(), rest.0), (Code::DECODING_FAILURE, 1), "{error}");
+        assert!(error.msg().contains("longer than 1 MiB"), "{error}");
     }
 
     #[test]

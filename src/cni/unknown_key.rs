@@ -13,10 +13,13 @@ pub struct UnknownKey {
 impl UnknownKey {
     /// The key `name` at `path`, where `known` would have been possible.
     pub(crate) fn new(path: String, name: &str, known: &[&[&'static str]]) -> Self {
-        let distances = known.iter().copied().flatten().map(|key| (distance(name, key), *key));
-        let nearest = distances.min_by_key(|(distance, _)| *distance);
+        let length = name.chars().count();
         // More than a third of the letters wrong is another word, not a typing error.
-        let limit = name.chars().count().div_ceil(3);
+        let limit = length.div_ceil(3);
+        // A length that differs by as much says so at once, which matters for names of a mebibyte.
+        let keys = known.iter().copied().flatten().copied();
+        let similar = keys.filter(|key| key.len().abs_diff(length) <= limit);
+        let nearest = similar.map(|key| (distance(name, key), key)).min_by_key(|(d, _)| *d);
         let nearest = nearest.filter(|(distance, _)| *distance <= limit).map(|(_, key)| key);
         Self { path, nearest }
     }

@@ -8,6 +8,8 @@ use super::call::{OPERATIONS, POLICIES, Plugin, Scene, bare, lab};
 
 const ALL: [&str; 4] = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"];
 
+const MEBIBYTE: usize = 1 << 20;
+
 /// What an operation cannot do without. DEL must work with as little as possible.
 fn needed(operation: &str) -> &'static [&'static str] {
     match operation {
@@ -131,6 +133,7 @@ fn item_10_unknown_keys_and_large_configurations_are_accepted(
 ) {
     let lab = lab();
     let scene = Scene::new(&lab, plugin);
+    // As large as may be where the delegate gets more: the requests, and a list under both its names.
     let large = |operation| {
         let call = scene
             .call(operation)
@@ -138,7 +141,9 @@ fn item_10_unknown_keys_and_large_configurations_are_accepted(
             .key("args", json!({ "cni": { "labels": [] } }))
             .key("cni.dev/x", json!([1, null]))
             .key("cni.dev/valid-attachments", json!([]))
-            .own("resourceDir", json!("x".repeat(1 << 20)));
+            .own("resourceDir", json!(""));
+        let room = MEBIBYTE - 4096 - call.text().len();
+        let call = call.own("resourceDir", json!("x".repeat(room)));
         let text = format!("{}\n\n", call.text());
         call.stdin(&text)
     };
@@ -148,6 +153,23 @@ fn item_10_unknown_keys_and_large_configurations_are_accepted(
     large("DEL").succeeds_silently();
     large("GC").succeeds_silently();
     large("STATUS").succeeds_silently();
+}
+
+#[rstest]
+fn item_10_no_more_than_a_mebibyte_is_read(
+    #[values(Plugin::Egret, Plugin::EgretIpam)] plugin: Plugin,
+) {
+    for operation in OPERATIONS {
+        let padded = |length: usize| {
+            let text = bare(plugin, operation).text();
+            format!("{text}{}", " ".repeat(length - text.len()))
+        };
+        let whole = bare(plugin, operation).stdin(&padded(MEBIBYTE)).run().finished;
+        assert!(!whole.stdout.contains("1 MiB"), "{operation}: {whole}");
+        for length in [MEBIBYTE + 1, 64 * MEBIBYTE] {
+            bare(plugin, operation).stdin(&padded(length)).refused(6, &["longer than 1 MiB"]);
+        }
+    }
 }
 
 #[rstest]
