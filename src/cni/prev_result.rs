@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn an_appended_link_stands_in_the_list_that_counts() {
+        let text = r#"{"interfaces":[{"name":"a"}],"Interfaces":[{"name":"b"},{"name":"c"}],"interfaces":[{"name":"d"}]}"#;
+        let mut result = parse(text, CniVersion::V1_0_0).unwrap();
+        let name = "egr0".parse().unwrap();
+        assert_eq!(result.append_interface(&link(&name)).unwrap(), 1);
+        assert_eq!((result.interfaces().len(), result.interfaces()[0].name.as_str()), (2, "d"));
+    }
+
+    #[test]
     fn a_legacy_result_as_go_plugins_print_it_is_read() {
         let text = r#"{"cniVersion":"0.4.0","interfaces":[{"name":"cni0","mac":"aa:bb:cc:dd:ee:01"},
             {"name":"eth0","mac":"aa:bb:cc:dd:ee:02","sandbox":"/run/netns/x"}],

@@ -1,7 +1,7 @@
 //! A JSON object of somebody else, kept as it was written. Going through `serde_json::Value` would
 //! merge keys that appear twice and round large numbers; here only what is set changes.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -50,13 +50,17 @@ impl RawObject {
         self.0.iter().map(|(key, value)| (key.as_str(), &**value))
     }
 
-    /// The keys for which `wanted` is true, as values to look into.
+    /// The keys for which `wanted` is true, as values to look into. A map would keep a key that
+    /// stands there twice in its first place, and the last place decides which spelling counts.
     pub(crate) fn select(&self, wanted: impl Fn(&str) -> bool) -> serde_json::Result<Value> {
-        let entries = self.iter().filter(|(key, _)| wanted(key));
-        let parse = |(key, value): (&str, &RawValue)| {
-            Ok((key.to_owned(), serde_json::from_str(value.get())?))
+        let mut seen = HashSet::new();
+        let mut last: Vec<_> = self.0.iter().rev().filter(|(key, _)| wanted(key)).collect();
+        last.retain(|(key, _)| seen.insert(key.as_str()));
+        let parse = |(key, value): &(String, Box<RawValue>)| {
+            Ok((key.clone(), serde_json::from_str(value.get())?))
         };
-        Ok(Value::Object(entries.map(parse).collect::<serde_json::Result<Map<_, _>>>()?))
+        let entries = last.into_iter().rev().map(parse);
+        Ok(Value::Object(entries.collect::<serde_json::Result<Map<_, _>>>()?))
     }
 
     fn position(&self, key: &str) -> Option<usize> {
@@ -110,6 +114,16 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&object).unwrap(),
             TEXT.replace("1.50", "2").replace("null}", "null,\"new\":\"c\"}")
+        );
+    }
+
+    #[test]
+    fn what_is_selected_has_its_last_spelling_last() {
+        let object = RawObject::parse(r#"{"a":1,"A":2,"b":3,"a":4}"#).unwrap();
+        let selected = object.select(|key| key != "b").unwrap();
+        assert_eq!(
+            (selected.to_string().as_str(), object.get("A").unwrap().get()),
+            (r#"{"A":2,"a":4}"#, "4")
         );
     }
 
