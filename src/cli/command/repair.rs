@@ -21,7 +21,7 @@ pub(crate) fn run(local: Local) -> Result<Outcome, CliError> {
     let mut kernel = node.local.kernel();
     put_guard_back(&node, &mut kernel)?;
     let guards = put_pod_guards_back(&node, &mut kernel)?;
-    let (entries, mut outcome) = wanted(&node)?;
+    let (entries, outcome) = wanted(&node)?;
     let mut written = 0;
     for entry in &entries {
         if put_back(&mut kernel, entry)? {
@@ -31,9 +31,6 @@ pub(crate) fn run(local: Local) -> Result<Outcome, CliError> {
     }
     fill_decisions(&node, &mut kernel)?;
     output::line(format_args!("{} egress IPs in use, {written} entries written", entries.len()))?;
-    if entries.is_empty() {
-        outcome = Outcome::Fine;
-    }
     Ok(if guards == Outcome::Fine { outcome } else { guards })
 }
 
