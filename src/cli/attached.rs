@@ -1,17 +1,21 @@
 //! The attachments of this node as they should be and as they are: what `egretctl check` and
 //! `egretctl status` tell of each.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use egret_egress::apply;
 use egret_egress::desired::identity_fdb;
 use egret_egress::kernel::Failure;
 use egret_egress::object::Placed;
 use egret_egress::record::{AttachmentRecord, Stage};
+use egret_egress::topology::Topology;
 use egret_kernel::{LinuxKernel, Netns, Places};
 use egret_types::Attachment;
 use serde::Serialize;
 
 use crate::error::CliError;
-use crate::node::{Local, Node};
+use crate::node::Local;
 
 /// One attachment.
 #[derive(Debug, Serialize)]
@@ -30,25 +34,61 @@ pub(crate) struct Attached {
     pub(crate) differences: Vec<String>,
 }
 
+/// ADD and DEL go on beside us: what differs is looked at again, so many times.
+const LOOKS: usize = 15;
+/// For so long each time, unless none of them is at work.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is told of each of these attachments; of those that go away meanwhile, nothing. Without the
+/// topology, where their frames go is not compared.
+pub(crate) fn look_at_all(
+    local: &Local,
+    topology: Option<&Topology<'_>>,
+    records: &[(Attachment, AttachmentRecord)],
+) -> Result<Vec<Attached>, CliError> {
+    let look = |(attachment, record): &(Attachment, AttachmentRecord)| {
+        (attachment.clone(), Attached::look(local, topology, attachment, record))
+    };
+    let mut found: BTreeMap<Attachment, Attached> = records.iter().map(look).collect();
+    for _ in 1..LOOKS {
+        let differing = found.iter().filter(|(_, attached)| !attached.differences.is_empty());
+        let differing: Vec<Attachment> = differing.map(|(it, _)| it.clone()).collect();
+        if differing.is_empty() {
+            break;
+        }
+        // Who gets it sees no half of an ADD or DEL. They come before us: we never wait in a queue.
+        let alone = local.lock_node_within(PAUSE);
+        for attachment in differing {
+            match local.record(&attachment)? {
+                None => drop(found.remove(&attachment)),
+                Some(record) => found.extend([look(&(attachment, record))]),
+            }
+        }
+        if alone.is_ok() {
+            break;
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
 impl Attached {
-    /// Looks at one attachment. Without the resources, where its frames go is not compared.
-    pub(crate) fn look(
+    fn look(
         local: &Local,
-        node: Option<&Node>,
+        topology: Option<&Topology<'_>>,
         attachment: &Attachment,
         record: &AttachmentRecord,
-    ) -> Result<Self, CliError> {
+    ) -> Self {
         let pod = &record.pod;
         let parts = [pod.namespace.as_ref().map(ToString::to_string), pod.name.clone()];
         let addresses = record.leases.iter().flat_map(|lease| lease.pair.iter());
-        Ok(Self {
+        Self {
             container_id: attachment.container_id.to_string(),
             ifname: attachment.ifname.to_string(),
             network: attachment.network.to_string(),
             pod: parts.into_iter().flatten().collect::<Vec<_>>().join("/"),
             egress_ips: addresses.map(|(_, address)| address.to_string()).collect(),
-            differences: differences(local, node, record)?,
-        })
+            differences: differences(local, topology, record),
+        }
     }
 
     /// Its row in a table.
@@ -67,29 +107,29 @@ impl Attached {
         ["CONTAINER ID", "INTERFACE", "POD", "EGRESS IPS", "STATE"];
 }
 
+/// What cannot be looked at is one too: it hides neither the others nor other attachments.
 fn differences(
     local: &Local,
-    node: Option<&Node>,
+    topology: Option<&Topology<'_>>,
     record: &AttachmentRecord,
-) -> Result<Vec<String>, CliError> {
+) -> Vec<String> {
     if record.stage == Stage::Pending {
-        return Ok(vec![
-            "its ADD was not finished, or is at work; DEL or ADD again ends it".into(),
-        ]);
+        return vec!["its ADD was not finished, or is at work; DEL or ADD again ends it".into()];
     }
     if !has_namespace(record) {
         let path = record.netns.path.display();
-        return Ok(vec![format!(
+        return vec![format!(
             "its network namespace {path} is gone, and no DEL came; see egretctl gc"
-        )]);
+        )];
     }
     let (egret, pod) = (local.config.netns.clone(), Some(record.netns.path.clone()));
     let mut kernel = LinuxKernel::new(Places { egret, pod });
-    let mut found = Vec::new();
-    for objects in [&record.shared, &record.objects, &toward_gateways(node, record)?] {
-        found.extend(apply::differences(&mut kernel, objects)?);
+    let (entries, mut found) = toward_gateways(topology, record);
+    for objects in [&record.shared, &record.objects, &entries] {
+        let differing = apply::differences(&mut kernel, objects);
+        found.extend(differing.unwrap_or_else(|failure| vec![failure.to_string()]));
     }
-    Ok(found)
+    found
 }
 
 /// The namespace is the one in which ADD was, not another one under its path.
@@ -97,17 +137,21 @@ fn has_namespace(record: &AttachmentRecord) -> bool {
     Netns::open(&record.netns.path).is_ok_and(|netns| netns.inode() == record.netns.inode)
 }
 
-/// Where its frames go is not in the record: it follows the resources of today.
+/// Where its frames go is not in the record: it follows the resources of today. And why nothing
+/// follows from them.
 fn toward_gateways(
-    node: Option<&Node>,
+    topology: Option<&Topology<'_>>,
     record: &AttachmentRecord,
-) -> Result<Vec<Placed>, CliError> {
-    let Some(node) = node else { return Ok(Vec::new()) };
-    let topology = node.topology()?;
-    let entry = |lease: &egret_egress::record::LeaseRecord| {
-        Ok(identity_fdb(lease.identity, topology.owner(&lease.pool)?))
-    };
-    record.leases.iter().map(entry).collect()
+) -> (Vec<Placed>, Vec<String>) {
+    let (mut entries, mut unknown) = (vec![], vec![]);
+    for lease in &record.leases {
+        match topology.map(|topology| topology.owner(&lease.pool)) {
+            None => {}
+            Some(Ok(owner)) => entries.push(identity_fdb(lease.identity, owner)),
+            Some(Err(error)) => unknown.push(error.to_string()),
+        }
+    }
+    (entries, unknown)
 }
 
 /// A namespace that does not exist has none of what is asked for.

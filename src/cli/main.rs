@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Command::Status { output } => Local::load(&args)
             .and_then(|local| command::status::run(&local, Node::load(&args), *output)),
         Command::Check { container, output } => Local::load(&args)
-            .and_then(|local| command::check::run(local, container.as_ref(), *output)),
+            .and_then(|local| command::check::run(&local, container.as_ref(), *output)),
         Command::Repair => Local::load(&args).and_then(command::repair::run),
     };
     match outcome {

@@ -30,6 +30,7 @@ const PLUGIN: &str = "egret";
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where things are on this node. Enough to take away; resources may be broken or gone by then.
+#[derive(Clone)]
 pub(crate) struct Local {
     pub(crate) config: LocalConfig,
 }
@@ -77,6 +78,18 @@ impl Local {
             }
         }
         Ok(records)
+    }
+
+    /// The record of one attachment, if there is one today.
+    pub(crate) fn record(
+        &self,
+        attachment: &Attachment,
+    ) -> Result<Option<AttachmentRecord>, CliError> {
+        match AttachmentDir::new(&self.config.state_dir).get(attachment) {
+            // Its file is named elsewhere.
+            Err(error) if error.is_damaged() => Ok(None),
+            record => Ok(record?),
+        }
     }
 
     /// Removes the records of what does not exist any more.
@@ -149,7 +162,12 @@ impl Local {
 
     /// No attachment comes or goes while it is held.
     pub(crate) fn lock_node(&self) -> Result<NodeLock, CliError> {
-        Ok(NodeLock::exclusive(&self.config.run_dir, LOCK_DEADLINE)?)
+        self.lock_node_within(LOCK_DEADLINE)
+    }
+
+    /// The same for who can do without it.
+    pub(crate) fn lock_node_within(&self, deadline: Duration) -> Result<NodeLock, CliError> {
+        Ok(NodeLock::exclusive(&self.config.run_dir, deadline)?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use egret_tests::{
     Client, Families, Frame, Lab, Pod, Question, Transport, egress_ip, external, link_mac,
-    send_frame, underlay,
+    resources, send_frame, underlay,
 };
 use egret_types::{Family, ours};
 use rstest::rstest;
@@ -147,6 +147,66 @@ fn resources_that_cannot_be_read_hide_nothing_else() {
     assert_eq!(status["attachments"][0]["containerID"], json!(pod.container_id()));
     let found = problems(&status);
     assert!(found.iter().any(|it| it.contains("99-broken.yaml")), "{found:?}");
+}
+
+#[rstest]
+fn a_pool_that_is_gone_is_a_difference_of_the_pods_that_use_it() {
+    let lab = world::builder(Families::V4).start();
+    world::open(&lab);
+    let pods = [lab.add_pod("w1", "shop", "cart"), lab.add_pod("w1", "billing", "ledger")];
+    let node = lab.node("w1");
+    told(&lab, "status", 0);
+    node.egretctl("repair").success();
+    let nodes: String = lab.nodes().iter().map(resources::node).collect();
+    let text = resources::cluster(Families::V4, "") + &nodes;
+    lab.write_resources("20-policies.yaml", "");
+    lab.write_resources("10-defaults.yaml", &(text.clone() + &resources::gateway("edge", &["g1"])));
+    let gone = "pool tenants has no gateway node";
+    let found = told(&lab, "check", 1);
+    let status = told(&lab, "status", 1);
+    assert_eq!(found, status["attachments"]);
+    for pod in &pods {
+        let all = found.as_array().unwrap();
+        let mine = all.iter().find(|it| it["containerID"] == json!(pod.container_id()));
+        assert_eq!(mine.unwrap()["differences"], json!([gone]));
+    }
+    let repaired = node.egretctl("repair").exits(1).stdout;
+    assert_eq!(repaired.matches(gone).count(), 2, "{repaired}");
+    // Not even this node is in the files.
+    let others: String =
+        lab.nodes().iter().filter(|it| it.name() != "w1").map(resources::node).collect();
+    lab.write_resources("10-defaults.yaml", &(resources::cluster(Families::V4, "") + &others));
+    let status = told(&lab, "status", 1);
+    assert_eq!(status["attachments"].as_array().unwrap().len(), 2);
+    let unknown = "no EgressNode is named w1";
+    assert!(problems(&status).iter().any(|it| it.contains(unknown)), "{status:#}");
+    let check = node.egretctl("check -o json").exits(1);
+    assert_eq!(check.json().as_array().unwrap().len(), 2);
+    assert!(check.stderr.contains(unknown), "{}", check.stderr);
+}
+
+#[rstest]
+fn check_finds_nothing_beside_pods_that_come_and_go() {
+    let lab = world::builder(Families::V4).start();
+    world::open(&lab);
+    let kept = lab.add_pod("w1", "shop", "kept");
+    let mut checks = 0;
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            for number in 0..15 {
+                lab.add_pod("w1", "shop", &format!("p{number}")).del().unwrap();
+            }
+        });
+        while !others.is_finished() {
+            let found = told(&lab, "check", 0);
+            assert!(found.to_string().contains(&kept.container_id()), "{found:#}");
+            checks += 1;
+        }
+    });
+    assert!(checks > 1, "{checks}");
+    // Control: what nobody is at work on is told.
+    kept.ns().exec("ip rule del pref 1000").success();
+    told(&lab, "check", 1);
 }
 
 #[rstest]

@@ -3,14 +3,14 @@
 use egret_types::ContainerId;
 
 use crate::args::Format;
-use crate::attached::Attached;
+use crate::attached::{self, Attached};
 use crate::error::CliError;
 use crate::node::{Local, Node};
 use crate::output::{self, Outcome};
 
 /// Checks the attachments of one container, or all.
 pub(crate) fn run(
-    local: Local,
+    local: &Local,
     container: Option<&ContainerId>,
     format: Format,
 ) -> Result<Outcome, CliError> {
@@ -21,16 +21,26 @@ pub(crate) fn run(
             return Err(CliError::NoAttachment(container.clone()));
         }
     }
-    let node = Node::read(local)?;
-    let look = |(attachment, record)| Attached::look(&node.local, Some(&node), attachment, record);
-    let found: Vec<Attached> =
-        records.live.iter().map(|(a, r)| (a, r)).map(look).collect::<Result<_, _>>()?;
+    let mut outcome = Outcome::Fine;
+    // Resources that cannot be read say nothing of what ADD made.
+    let node = told(Node::read(local.clone()), &mut outcome);
+    let topology = node.as_ref().and_then(|node| told(node.topology(), &mut outcome));
+    let found = attached::look_at_all(local, topology.as_ref(), &records.live)?;
     match format {
         Format::Json => output::json(&found)?,
         Format::Table => print(&found)?,
     }
     let fine = found.iter().all(|attached| attached.differences.is_empty());
-    Ok(if fine { Outcome::Fine } else { Outcome::Problem })
+    Ok(if fine { outcome } else { Outcome::Problem })
+}
+
+/// The answer is a list of attachments: what concerns none of them alone goes to stderr.
+fn told<T>(answer: Result<T, CliError>, outcome: &mut Outcome) -> Option<T> {
+    if let Err(error) = &answer {
+        output::complain(error);
+        *outcome = Outcome::Problem;
+    }
+    answer.ok()
 }
 
 fn print(found: &[Attached]) -> Result<(), CliError> {

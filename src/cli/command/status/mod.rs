@@ -13,12 +13,13 @@ use egret_egress::desired::tunnel_name;
 use egret_egress::kernel::Kernel;
 use egret_egress::nft::TableFamily;
 use egret_egress::object::Place;
+use egret_egress::topology::Topology;
 use egret_kernel::{LinuxKernel, Traffic};
 use egret_types::ours;
 
 use self::value::{GatewayInUse, Status, Tunnel};
 use crate::args::Format;
-use crate::attached::{Attached, unless_gone};
+use crate::attached::{self, Attached, unless_gone};
 use crate::error::CliError;
 use crate::node::{Local, Node, Records};
 use crate::output::{self, Outcome};
@@ -34,11 +35,16 @@ pub(crate) fn run(
     node: Result<Node, CliError>,
     format: Format,
 ) -> Result<Outcome, CliError> {
-    let (node, unreadable) = match node {
-        Ok(node) => (Some(node), None),
-        Err(error) => (None, Some(error.to_string())),
+    let mut problems = Vec::new();
+    let node = told(node, &mut problems);
+    let cluster = node.as_ref().and_then(|node| {
+        let topology = told(node.topology(), &mut problems)?;
+        Some(Cluster { node, topology })
+    });
+    let status = Status {
+        node: node.as_ref().map(|node| node.name.to_string()),
+        ..take(local, cluster.as_ref(), problems)?
     };
-    let status = take(local, node.as_ref(), unreadable)?;
     match format {
         Format::Json => output::json(&status)?,
         Format::Table => status.print()?,
@@ -46,34 +52,41 @@ pub(crate) fn run(
     Ok(if status.problems.is_empty() { Outcome::Fine } else { Outcome::Problem })
 }
 
+/// What the resources say, where they say something.
+struct Cluster<'a> {
+    node: &'a Node,
+    topology: Topology<'a>,
+}
+
+fn told<T>(answer: Result<T, CliError>, problems: &mut Vec<String>) -> Option<T> {
+    answer.map_err(|error| problems.push(error.to_string())).ok()
+}
+
+/// All but the node's name; problems beside those that there are.
 fn take(
     local: &Local,
-    node: Option<&Node>,
-    unreadable: Option<String>,
+    cluster: Option<&Cluster<'_>>,
+    mut problems: Vec<String>,
 ) -> Result<Status, CliError> {
     let records = local.records()?;
     let mut kernel = local.kernel();
-    let mut problems: Vec<String> = unreadable.into_iter().collect();
-    let mut attachments = Vec::new();
-    for (attachment, record) in &records.live {
-        attachments.push(Attached::look(local, node, attachment, record)?);
-    }
+    let topology = cluster.map(|cluster| &cluster.topology);
+    let attachments = attached::look_at_all(local, topology, &records.live)?;
     problems.extend(attachments.iter().flat_map(|attached: &Attached| {
         let name = attached.container_id.clone();
         attached.differences.iter().map(move |difference| format!("{name}: {difference}"))
     }));
     problems.extend(left_behind(&records));
     let tunnel = tunnel(&mut kernel)?;
-    if let (Some(node), true) = (node, tunnel.is_some()) {
-        let guard = apply::differences(&mut kernel, &[node.topology()?.tunnel_guard()?])?;
-        problems.extend(guard.into_iter().map(|it| format!("{it}; see egretctl repair")));
+    if let (Some(topology), true) = (topology, tunnel.is_some()) {
+        problems.extend(guard(topology, &mut kernel)?);
     }
     if tunnel.is_some() && !attachments.is_empty() {
         problems.extend(unanswered(&mut kernel)?);
     }
     Ok(Status {
-        node: node.map(|node| node.name.to_string()),
-        gateways: gateways(node, &records)?,
+        node: None,
+        gateways: cluster.map(|cluster| gateways(cluster, &records)).unwrap_or_default(),
         attachments,
         tunnel,
         drops: drops::drops(
@@ -82,6 +95,16 @@ fn take(
         ),
         problems,
     })
+}
+
+/// What the tunnel guard is not.
+fn guard(topology: &Topology<'_>, kernel: &mut LinuxKernel) -> Result<Vec<String>, CliError> {
+    let wanted = match topology.tunnel_guard() {
+        Err(error) => return Ok(vec![error.to_string()]),
+        Ok(wanted) => wanted,
+    };
+    let found = apply::differences(kernel, &[wanted])?.into_iter();
+    Ok(found.map(|it| format!("{it}; see egretctl repair")).collect())
 }
 
 /// Records that no running pod has.
@@ -132,9 +155,7 @@ fn unanswered(kernel: &mut LinuxKernel) -> Result<Option<String>, CliError> {
 }
 
 /// The gateways of the pairs that pods of this node use, and the nodes that should have them.
-fn gateways(node: Option<&Node>, records: &Records) -> Result<Vec<GatewayInUse>, CliError> {
-    let Some(node) = node else { return Ok(Vec::new()) };
-    let topology = node.topology()?;
+fn gateways(Cluster { node, topology }: &Cluster<'_>, records: &Records) -> Vec<GatewayInUse> {
     let mut found: BTreeMap<String, GatewayInUse> = BTreeMap::new();
     for lease in records.live.iter().flat_map(|(_, record)| &record.leases) {
         let pool = node.resources.pools.iter().find(|pool| pool.name == lease.pool);
@@ -151,5 +172,5 @@ fn gateways(node: Option<&Node>, records: &Records) -> Result<Vec<GatewayInUse>,
         ips.sort_unstable();
         ips.dedup();
     }
-    Ok(found.into_values().collect())
+    found.into_values().collect()
 }
