@@ -136,6 +136,26 @@ pub(crate) fn remove_abandoned(path: &Path) {
     }
 }
 
+/// Removes every temporary file in a directory and below, of whatever age. Who is at work on one all
+/// the same fails cleanly.
+pub(crate) fn remove_temporaries(dir: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io(Operation::List, dir))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io(Operation::List, dir))?;
+        let path = entry.path();
+        // Not through a symbolic link: what that names is none of ours.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_temporaries(&path)?;
+        } else if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            remove(&path, Durability::Process)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a directory that only we can look into, and its parents, if it does not exist. One that
 /// exists must be safe from others.
 pub(crate) fn ensure_directory(dir: &Path) -> Result<(), Error> {

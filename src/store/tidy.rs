@@ -1,5 +1,5 @@
-//! What is left to remove when nothing is attached any more: directories without a record in them,
-//! and lock files.
+//! What is left to remove when nothing is attached any more: what killed processes were writing,
+//! directories without a record in them, and lock files.
 
 use std::{fs, io, path::Path};
 
@@ -9,9 +9,10 @@ use crate::{
     lock,
 };
 
-/// Removes the locks of a node and the directories that hold nothing. Leases, and what belongs to
-/// them, stay. The caller holds [`lock::NodeLock::exclusive`]; whoever waits for it takes a new one.
+/// Removes the locks of a node, temporary files, and the directories that hold nothing. Leases, and
+/// what belongs to them, stay. The caller holds [`lock::NodeLock::exclusive`]; whoever waits for it takes a new one.
 pub fn tidy(state_dir: &Path, run_dir: &Path) -> Result<(), Error> {
+    atomic::remove_temporaries(state_dir)?;
     for dir in ["attachments", "holders", "tombstones"] {
         remove_if_empty(&state_dir.join(dir))?;
     }
@@ -34,7 +35,7 @@ fn remove_if_empty(dir: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{fs::File, time::Duration};
 
     use super::*;
     use crate::lock::NodeLock;
@@ -45,10 +46,14 @@ mod tests {
         let (state, run) = (dir.path().join("state"), dir.path().join("run"));
         fs::create_dir_all(state.join("attachments")).unwrap();
         fs::create_dir_all(state.join("leases/001")).unwrap();
+        for left in ["attachments/.tmp-1", "leases/001/.tmp-2", ".tmp-3"] {
+            File::create(state.join(left)).unwrap();
+        }
         let _alone = NodeLock::exclusive(&run, Duration::ZERO).unwrap();
         tidy(&state, &run).unwrap();
         assert!(!run.exists() && !state.join("attachments").exists());
-        assert!(state.join("leases/001").exists());
+        assert_eq!(fs::read_dir(state.join("leases/001")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
         fs::remove_dir_all(state.join("leases")).unwrap();
         tidy(&state, &run).unwrap();
         tidy(&state, &run).unwrap();
