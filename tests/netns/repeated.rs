@@ -4,7 +4,6 @@
 use egret_tests::{Families, Lab, PluginRun, Pod, Question, Snapshot, egress_ip};
 use egret_types::Family;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::world::{self, SHOP};
 
@@ -224,16 +223,7 @@ fn after_a_reboot_add_works_an_old_del_touches_nothing_and_gc_cleans() {
     add(&old, &previous);
     add(&lost, &other);
     let before = kept(lab.snapshot());
-    for directory in ["attachments", "holders"] {
-        age(&node.state_dir().join(directory));
-    }
-    // The machine has started again: nothing of the network is there, and /run is empty.
-    node.egress_ns().exec("ip link del egret0").success();
-    egret_tests::Program::new("ip").args(["netns", "del", node.egress_ns().name()]).run().success();
-    std::fs::remove_dir_all(node.run_dir()).unwrap();
-    for table in ["inet egret-tunnel", "inet egret-guard", "netdev egret-guard"] {
-        node.ns().exec(&format!("nft delete table {table}")).success();
-    }
+    node.reboot();
     let (next, third) = prepared(&lab, "next");
     add(&next, &third);
     leaves_with_its_egress_ip(&lab, &next);
@@ -245,22 +235,4 @@ fn after_a_reboot_add_works_an_old_del_touches_nothing_and_gc_cleans() {
     node.egretctl("gc").success();
     // The main plugin has not been told of any end.
     lab.assert_as_before(&bare, &["/state/leases/", "directory ", "/run/", "veth", "nat"]);
-}
-
-/// Gives every record of a directory the boot id of another boot, as if it had been written then.
-fn age(directory: &std::path::Path) {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let record =
-            text.trim_end().split_once("\"record\":").unwrap().1.strip_suffix('}').unwrap();
-        assert!(record.contains(boot.trim()), "{text}");
-        let record = record.replace(boot.trim(), "11111111-2222-3333-4444-555555555555");
-        let digest = Sha256::digest(&record);
-        let sum = digest[..8].iter().fold(String::new(), |sum, byte| format!("{sum}{byte:02x}"));
-        let aged = format!("{{\"version\":1,\"sum\":\"{sum}\",\"record\":{record}}}\n");
-        #[expect(clippy::disallowed_methods, reason = "nobody reads it meanwhile")]
-        std::fs::write(&path, aged).unwrap();
-    }
 }

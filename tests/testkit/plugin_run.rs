@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::fault::{self, Injection};
-use crate::{Fault, Finished, Node, Ns, Pod, Program, conflist};
+use crate::{Fault, Finished, Node, Ns, Pod, Program, Strike, conflist};
 
 /// A plugin that is about to be executed.
 pub struct PluginRun {
@@ -17,6 +17,7 @@ pub struct PluginRun {
     input: String,
     injection: Option<Injection>,
     read_only: Option<PathBuf>,
+    strike: Option<Strike>,
 }
 
 /// Binds the directory to itself, read-only, in a mount namespace that ends with the program.
@@ -33,21 +34,36 @@ impl PluginRun {
             input: String::new(),
             injection: None,
             read_only: None,
+            strike: None,
         }
+    }
+
+    /// Our plugin on a node, out of the node's list, with the previous result if there is one. The
+    /// variables of an attachment are not set.
+    pub fn on(node: &Node, operation: &str, previous: Option<&Value>) -> Self {
+        Self::new(crate::product("egret"), operation)
+            .within(node.ns())
+            .variable("CNI_PATH", &node.cni_path())
+            .config(&derived_config(node, previous))
+    }
+
+    /// GC of our plugin on a node, where the runtime has only these containers, each with `eth0`.
+    pub fn gc(node: &Node, valid: &[&str]) -> Self {
+        let mut config = derived_config(node, None);
+        config["cniVersion"] = json!("1.1.0");
+        let entry = |id: &&str| json!({ "containerID": id, "ifname": "eth0" });
+        config["cni.dev/valid-attachments"] = valid.iter().map(entry).collect();
+        Self::on(node, "GC", None).config(&config)
     }
 
     /// A plugin of ours as the runtime would execute it for a pod, out of the node's list, with the
     /// previous result if there is one.
     pub fn for_pod(pod: &Pod, operation: &str, previous: Option<&Value>) -> Self {
-        let node = pod.node();
-        Self::new(crate::product("egret"), operation)
-            .within(node.ns())
+        Self::on(pod.node(), operation, previous)
             .variable("CNI_CONTAINERID", &pod.container_id())
             .variable("CNI_NETNS", &pod.path().display().to_string())
             .variable("CNI_IFNAME", pod.link())
             .variable("CNI_ARGS", &pod.cni_args())
-            .variable("CNI_PATH", &node.cni_path())
-            .config(&derived_config(node, previous))
     }
 
     /// In a namespace.
@@ -106,6 +122,13 @@ impl PluginRun {
         self
     }
 
+    /// Kills it, or what it started, at a moment of its run.
+    #[must_use]
+    pub fn strike(mut self, strike: Option<Strike>) -> Self {
+        self.strike = strike;
+        self
+    }
+
     fn program(&self, log: &Path) -> Program {
         match (&self.injection, &self.read_only) {
             (Some(injection), _) => injection.wrap(&self.program, log),
@@ -127,6 +150,9 @@ impl PluginRun {
         }
         if let Some(namespace) = self.namespace {
             program = program.within(&namespace);
+        }
+        if let Some(strike) = self.strike {
+            program = program.strike(strike);
         }
         let finished = program.run();
         let interrupted = Injection::happened(&log);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::Ns;
+use crate::{Ns, Strike};
 
 /// A program that is about to run.
 pub struct Program {
@@ -18,6 +18,7 @@ pub struct Program {
     namespace: Option<Ns>,
     input: Vec<u8>,
     deadline: Duration,
+    strike: Option<Strike>,
 }
 
 impl Program {
@@ -27,7 +28,8 @@ impl Program {
         let mut command = Command::new(program);
         // Its own group: the deadline ends what it started, too.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, namespace: None, input: Vec::new(), deadline: Duration::from_mins(1) }
+        let deadline = Duration::from_mins(1);
+        Self { command, namespace: None, input: Vec::new(), deadline, strike: None }
     }
 
     /// Runs it in a network namespace. Only the network changes, the mounts stay the machine's: a
@@ -73,7 +75,15 @@ impl Program {
         self
     }
 
-    /// Runs it to its end.
+    /// Kills it, or what it started, at a moment of its run.
+    #[must_use]
+    pub fn strike(mut self, strike: Strike) -> Self {
+        self.strike = Some(strike);
+        self
+    }
+
+    /// Runs it to its end. Who was killed has ended when all that it started have, too: like a
+    /// runtime, this waits for the end of its output.
     pub fn run(mut self) -> Finished {
         if !self.input.is_empty() {
             self.command.stdin(Stdio::piped());
@@ -87,6 +97,7 @@ impl Program {
             // A program that ends without reading all of it has its reasons; its output tells.
             stdin.write_all(&self.input).ok();
         }
+        let struck = self.strike.take().is_some_and(|strike| strike.hit(child.id()));
         for _ in 0..2 {
             if both.recv_timeout(end.saturating_duration_since(Instant::now())).is_err() {
                 kill_group(&mut child);
@@ -95,7 +106,7 @@ impl Program {
         }
         let status = wait_until(&mut child, end)
             .unwrap_or_else(|| panic!("{shown}: still running after {:?}; killed", self.deadline));
-        Finished { shown, status, stdout: text(stdout), stderr: text(stderr) }
+        Finished { shown, status, struck, stdout: text(stdout), stderr: text(stderr) }
     }
 
     /// Starts it in the background: its input stays open and its output unread, until the value is
@@ -200,6 +211,7 @@ impl Drop for Running {
 pub struct Finished {
     shown: String,
     status: ExitStatus,
+    struck: bool,
     /// What it wrote to standard output.
     pub stdout: String,
     /// What it wrote to standard error.
@@ -210,6 +222,11 @@ impl Finished {
     /// Its exit code; `None` when a signal ended it.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
+    }
+
+    /// Whether the [`Strike`] that was asked for found somebody to kill.
+    pub fn struck(&self) -> bool {
+        self.struck
     }
 
     /// Whether it exited with 0.
