@@ -69,6 +69,8 @@ mod sharing;
 #[cfg(test)]
 mod testkit_observes;
 #[cfg(test)]
+mod torture;
+#[cfg(test)]
 mod tunnel_guard;
 #[cfg(test)]
 mod tunnel_link;
