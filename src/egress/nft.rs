@@ -140,12 +140,12 @@ pub enum Field {
     Ip6SaddrNetwork,
     /// `arp saddr ip`; match [`Field::EtherType`] first.
     ArpSender,
-    /// `icmpv6 type`; match [`Field::L4Proto`] first.
-    Icmpv6Type,
-    /// `nd_na target`, and the first eight bytes of it; match [`Field::Icmpv6Type`] first.
+    /// `nd_na target`, and the first eight bytes of it; match [`Field::IcmpType`] first.
     NdTarget,
     /// See [`Field::NdTarget`].
     NdTargetNetwork,
+    /// The type of an ICMP or `ICMPv6` message (`@th,0,8`); match [`Field::L4Proto`] first.
+    IcmpType,
     /// `udp dport`; match [`Field::L4Proto`] first.
     UdpDport,
     /// Behind UDP and VXLAN header: the inner destination MAC (`@th,128,48`).
@@ -234,10 +234,19 @@ pub enum Expr {
     ForwardMap(Vec<Field>, String),
     /// `snat ip to part . part map @map`; without an element the rule ends.
     SnatMap(Family, Vec<Field>, String),
-    /// `add @set { ct mark . ct id & mask ct count over limit }`: counts the flow under its mark and
-    /// some bits of its number, which the kernel makes by a keyed hash; the rule goes on only
-    /// where more than so many flows live there, and ends otherwise. For the first packet of a flow.
-    FlowsOver(FlowLimit),
+    /// `add @set { ct mark . ct id & mask ct count limit }`: counts the flow under its mark and some
+    /// bits of its number, which the kernel makes by a keyed hash; the rule goes on where no more
+    /// than so many flows live there, and ends otherwise, also where the set is full. For the first
+    /// packet of a flow.
+    FlowsWithin(FlowLimit),
+    /// `add @set { ct mark limit rate N/second burst N packets }`: the rule goes on within that rate,
+    /// and ends otherwise, also where the set is full.
+    RateWithin {
+        /// The dynamic set that counts, with the key mark.
+        set: String,
+        /// Packets of a mark in a second, and at once.
+        per_second: u32,
+    },
     /// `update @set { ct id . ct mark }`: the number of the packet's flow, by which connection
     /// tracking lists and deletes it (`CTA_ID`), and its identity: another flow may get the number.
     NoteFlow(String),

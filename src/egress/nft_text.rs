@@ -72,9 +72,9 @@ impl fmt::Display for Field {
             Field::Daddr(Family::V6) => "ip6 daddr",
             Field::Ip6SaddrNetwork => "@nh,64,64",
             Field::ArpSender => "arp saddr ip",
-            Field::Icmpv6Type => "icmpv6 type",
             Field::NdTarget => "@th,64,128",
             Field::NdTargetNetwork => "@th,64,64",
+            Field::IcmpType => "@th,0,8",
             Field::UdpDport => "udp dport",
             Field::InnerEtherDaddr => "@th,128,48",
             Field::InnerEtherSaddr => "@th,176,48",
@@ -155,8 +155,12 @@ impl fmt::Display for Expr {
             Expr::SnatMap(Family::V6, key, map) => {
                 write!(f, "snat ip6 to {} map @{map}", joined(key))
             }
-            Expr::FlowsOver(FlowLimit { set, mask, limit }) => {
-                write!(f, "add @{set} {{ ct mark . ct id & {mask:#x} ct count over {limit} }}")
+            Expr::FlowsWithin(FlowLimit { set, mask, limit }) => {
+                write!(f, "add @{set} {{ ct mark . ct id & {mask:#x} ct count {limit} }}")
+            }
+            Expr::RateWithin { set, per_second } => {
+                let burst = format_args!("burst {per_second} packets");
+                write!(f, "add @{set} {{ ct mark limit rate {per_second}/second {burst} }}")
             }
             Expr::NoteFlow(set) => write!(f, "update @{set} {{ ct id . ct mark }}"),
             Expr::NoTrack => f.write_str("notrack"),

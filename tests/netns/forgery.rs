@@ -3,10 +3,11 @@
 //! the chain that is there to drop it. A good frame follows, so that silence means something.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use egret_tests::{
-    Checksum, Families, Frame, Lab, Ns, Packet, Pod, Question, Transport, egress_ip, external,
-    link_mac, resources, send_frame, underlay,
+    Checksum, ECHO_PORT, Families, Frame, Lab, Ns, Packet, Pod, Question, Transport, egress_ip,
+    eventually, external, link_mac, resources, send_frame, underlay,
 };
 use egret_types::{Family, Identity, MacAddr, NodeId, PairIndex, PoolId, ours};
 use rstest::rstest;
@@ -234,4 +235,47 @@ fn a_packet_that_the_gateway_cannot_track_never_leaves_with_the_pods_address(
     assert_eq!(wrong, []);
     let good = outside.wait_for("the good frame", |packet| packet.payload == b"good");
     assert_eq!(good.source, Some(egress_ip(scene.family, SHOP)));
+}
+
+/// Connection tracking takes an error for a part of the flow that it quotes, whoever sends it.
+#[rstest]
+fn an_error_about_another_tenants_flow_does_not_reach_it(
+    #[values(Families::V4, Families::V6)] families: Families,
+) {
+    let lab = world::builder(families).start();
+    world::open(&lab);
+    let family = families.list()[0];
+    let server = lab.external_address(family);
+    let (victim, pod) = (lab.add_pod("w1", "billing", "b"), lab.add_pod("w1", "shop", "cart"));
+    let socket = victim.inside(|| {
+        let any = if server.is_ipv4() { "0.0.0.0:5555" } else { "[::]:5555" };
+        std::net::UdpSocket::bind(any).unwrap()
+    });
+    socket.connect((server, ECHO_PORT)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let answered = || socket.send(b"S").is_ok() && socket.recv(&mut [0; 100]).is_ok();
+    assert!(answered());
+
+    // From the pod's own address and with its own identity, about an answer to the victim.
+    let answer = Transport::Udp { source: ECHO_PORT, destination: 5555, payload: vec![] };
+    let macs = [node_mac(11), identity(SHOP)];
+    let about = Frame::new(macs, [server, victim.address(family)], answer).encode()[14..].to_vec();
+    let own = pod.inside(|| link_mac(ours::POD_LINK)).unwrap();
+    let error = Transport::Unreachable { quoted: about };
+    let frame = Frame::new([own, identity(SHOP)], [pod.address(family), server], error);
+    let outside = lab.external().capture("eth0", "icmp or icmp6");
+    let gateway = lab.node("g1").egress_ns();
+    pod.inside(|| send_frame(ours::POD_LINK, &frame.encode())).unwrap();
+    let dropped = || gateway.counted("chain inet egret foreign-flow", "drop");
+    eventually("the error is dropped", Duration::from_secs(3), || (dropped() == 1).then_some(()));
+
+    // Nobody takes the flow for one that must go.
+    let status = lab.node("g1").egretctl("gateway status -o json").json();
+    assert_eq!(status["blockedFlows"], serde_json::json!(0), "{status:#}");
+    let up = lab.node("g1").egretctl("gateway up").success();
+    assert!(!up.contains("deleted"), "{up}");
+    assert!(answered(), "the victim's flow goes on");
+    let unreachable = |packet: &Packet| matches!(packet.payload.first(), Some(3 | 1));
+    let seen: Vec<Packet> = outside.stop().into_iter().filter(unreachable).collect();
+    assert_eq!(seen, []);
 }

@@ -43,6 +43,11 @@ pub enum Transport {
         /// Sequence number.
         sequence: u16,
     },
+    /// An ICMP or `ICMPv6` error: the port is unreachable.
+    Unreachable {
+        /// The packet that it is about, from its IP header on.
+        quoted: Vec<u8>,
+    },
 }
 
 impl Transport {
@@ -156,8 +161,8 @@ impl Frame {
         match (&self.transport, self.source) {
             (Transport::Udp { .. }, _) => 17,
             (Transport::Tcp { .. }, _) => 6,
-            (Transport::Echo { .. }, IpAddr::V4(_)) => 1,
-            (Transport::Echo { .. }, IpAddr::V6(_)) => 58,
+            (Transport::Echo { .. } | Transport::Unreachable { .. }, IpAddr::V4(_)) => 1,
+            (Transport::Echo { .. } | Transport::Unreachable { .. }, IpAddr::V6(_)) => 58,
         }
     }
 
@@ -200,6 +205,12 @@ impl Frame {
                 let mut bytes = vec![kind, 0, 0, 0];
                 bytes.extend(id.to_be_bytes());
                 bytes.extend(sequence.to_be_bytes());
+                (bytes, 2)
+            }
+            Transport::Unreachable { quoted } => {
+                let kind = if self.source.is_ipv4() { [3, 3] } else { [1, 4] };
+                let mut bytes = [kind, [0; 2], [0; 2], [0; 2]].concat();
+                bytes.extend(quoted);
                 (bytes, 2)
             }
         };

@@ -7,6 +7,7 @@ use egret_types::{DualStack, Family, Identity, LinkName, NodeId, Prefix, ours};
 
 use super::gateway_frames::netdev;
 use super::gateway_packets::inet;
+use super::share::CLOSED_SECONDS;
 use super::tunnel::{NodeFacts, tunnel_name};
 use crate::object::{
     Address, Announce, Fdb, Macvlan, Neighbour, Object, Place, Placed, Route, RouteAction, Sysctl,
@@ -100,6 +101,9 @@ fn sysctls() -> impl Iterator<Item = Object> {
         ("net/ipv6/fwmark_reflect".to_owned(), "1"),
         // A flow that another gateway began is no reason to drop it.
         ("net/netfilter/nf_conntrack_tcp_be_liberal".to_owned(), "1"),
+        // Closed connections are in nobody's share, see `share`.
+        ("net/netfilter/nf_conntrack_tcp_timeout_time_wait".to_owned(), CLOSED_SECONDS),
+        ("net/netfilter/nf_conntrack_tcp_timeout_close".to_owned(), CLOSED_SECONDS),
         // Inner sources come from the tunnel whatever the routes say; each is checked by identity.
         ("net/ipv4/conf/all/rp_filter".to_owned(), "0"),
         (format!("net/ipv4/conf/{tunnel}/rp_filter"), "0"),

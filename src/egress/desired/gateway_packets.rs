@@ -7,12 +7,12 @@ use egret_types::{Family, LinkName, ours};
 
 use super::counted::{BLOCKED, FOREIGN_FLOW, INVALID, OVER, OVER_SHARE, PAIR, RECEIVED, UNKNOWN};
 use super::gateway::{GatewayFacts, OwnedPair, uplink_name};
-use super::share::Share;
+use super::share::{Share, dynamic};
 use super::tunnel::tunnel_name;
 use super::{Policy, Removal, base, chain, drop_counted, exact, link_is, nfproto, of_family};
 use crate::nft::{
-    Capacity, Chain, Constant, Content, Count, DataType, Datum, Entry, Expr, Field, HookPoint, Op,
-    Rule, Ruleset, Set, TableFamily, Target, Value, ValueType,
+    Capacity, Chain, Constant, DataType, Datum, Entry, Expr, Field, HookPoint, Op, Rule, Ruleset,
+    Set, TableFamily, Target, Value, ValueType,
 };
 
 /// Before defragmentation (-400), whose queues are keyed by the zone: later, fragments of two nodes
@@ -25,9 +25,13 @@ const FENCE: i32 = 110;
 /// Bits of `ct state`.
 const CT_INVALID: u32 = 1;
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+const NEW_OR_ESTABLISHED: u32 = 8 | 2;
+/// `IP_CT_DIR_ORIGINAL` of `ct direction`.
+const ORIGINAL: u32 = 0;
 /// A full set keeps no more numbers; what is dropped is dropped all the same.
-const BLOCKED_FLOWS: u32 = 4096;
-const BLOCKED_SECONDS: u32 = 3600;
+const BLOCKED_CAPACITY: Capacity = Capacity { size: 4096, seconds: Some(3600) };
+/// Echo requests.
+const ECHO: [(u32, u32); 2] = [(ICMP, 8), (ICMPV6, 128)];
 const ICMP: u32 = 1;
 const ICMPV6: u32 = 58;
 
@@ -51,13 +55,18 @@ pub(super) fn inet(facts: &GatewayFacts) -> Ruleset {
     let mut sets: Vec<Set> =
         Family::BOTH.into_iter().flat_map(|family| pair_sets(family, &facts.pairs)).collect();
     sets.extend([RECEIVED, OVER].map(|name| identities(name, &facts.pairs)));
-    sets.extend([share.set(), blocked()]);
+    sets.extend(share.sets());
+    sets.push(blocked());
     let chains = vec![
         refusal(UNKNOWN),
         foreign_flow(),
         refusal(INVALID),
         over_share(),
-        filter("zone", HookPoint::Prerouting, BEFORE_DEFRAGMENTATION, Policy::Accept, vec![zone]),
+        chain("outside", untracked().to_vec(), Removal::Delete),
+        filter("zone", HookPoint::Prerouting, BEFORE_DEFRAGMENTATION, Policy::Accept, {
+            let outside = vec![link_is(Field::IifName, &uplink), Expr::Jump("outside".into())];
+            vec![zone, outside]
+        }),
         chain("new", first_packet(share), Removal::Delete),
         chain("tunnel", flow(), Removal::Delete),
         filter("remember", HookPoint::Prerouting, MANGLE, Policy::Accept, vec![remember]),
@@ -88,22 +97,31 @@ fn refusal(reason: &str) -> Chain {
 }
 
 /// The flow is another tenant's. Its number is kept: packets that are dropped here keep it alive,
-/// so somebody must be able to delete it.
+/// so somebody must be able to delete it. Only for a packet that would be of the flow itself; an
+/// ICMP error that quotes it may come from anybody.
 fn foreign_flow() -> Chain {
-    let note = vec![Expr::NoteFlow(BLOCKED.into())];
+    let note = vec![
+        Expr::AnyBit(Field::CtState, NEW_OR_ESTABLISHED),
+        Expr::Match(Field::CtDirection, Op::Is, Constant::Number(ORIGINAL)),
+        Expr::NoteFlow(BLOCKED.into()),
+    ];
     chain(FOREIGN_FLOW, vec![note, drop_counted()], Removal::Delete)
 }
 
+/// Anybody outside can ping an egress IP. It is answered, and leaves no trace in the table of flows.
+fn untracked() -> [Rule; 2] {
+    ECHO.map(|(protocol, kind)| {
+        vec![
+            Expr::Match(Field::L4Proto, Op::Is, Constant::Number(protocol)),
+            Expr::Match(Field::IcmpType, Op::Is, Constant::Number(kind)),
+            Expr::NoTrack,
+        ]
+    })
+}
+
+/// By number, and by the identity whose flow it is.
 fn blocked() -> Set {
-    let capacity = Capacity { size: BLOCKED_FLOWS, seconds: Some(BLOCKED_SECONDS) };
-    Set {
-        name: BLOCKED.into(),
-        key: vec![DataType::Mark, DataType::Mark],
-        value: ValueType::None,
-        content: Content::Dynamic(capacity),
-        count: Count::Nothing,
-        removal: Removal::Delete,
-    }
+    dynamic(BLOCKED, vec![DataType::Mark, DataType::Mark], BLOCKED_CAPACITY)
 }
 
 /// Its flows are too many: counted for the identity, and all together.
@@ -121,9 +139,10 @@ fn first_packet(share: Share) -> Vec<Rule> {
         vec![nfproto(family), lookup, Expr::Jump(UNKNOWN.into())]
     };
     let [unknown4, unknown6] = Family::BOTH.map(unknown);
-    let remember = Expr::SetField(Target::CtMark, Field::Mark);
-    let count = Expr::FlowsOver(share.limit());
-    vec![unknown4, unknown6, vec![remember, count, Expr::Jump(OVER_SHARE.into())]]
+    let mut within = vec![Expr::SetField(Target::CtMark, Field::Mark)];
+    within.extend(share.limits());
+    within.push(Expr::Return);
+    vec![unknown4, unknown6, within, vec![Expr::Jump(OVER_SHARE.into())]]
 }
 
 /// A flow has the identity of its first packet for ever. One lookup with the packet's identity and

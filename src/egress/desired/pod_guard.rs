@@ -126,7 +126,7 @@ fn is_own(field: Field, family: Family) -> Expr {
 fn icmpv6(kind: u32) -> [Expr; 2] {
     [
         Expr::Match(Field::L4Proto, Op::Is, Constant::Number(ICMPV6)),
-        Expr::Match(Field::Icmpv6Type, Op::Is, Constant::Number(kind)),
+        Expr::Match(Field::IcmpType, Op::Is, Constant::Number(kind)),
     ]
 }
 

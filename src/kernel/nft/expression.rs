@@ -227,15 +227,36 @@ pub(super) fn lookup(set: &str, mode: LookupMode) -> Expression {
 }
 
 /// Adds what begins in the first register to a dynamic set, unless it is there, and counts the
-/// packet's flow there. The rule goes on when more than `limit` live flows are counted.
-pub(super) fn count_flows_over(set: &str, limit: u32) -> Expression {
+/// packet's flow there. The rule goes on while no more than `limit` live flows are counted.
+pub(super) fn count_flows_within(set: &str, limit: u32) -> Expression {
+    const COUNT: u16 = 1;
+    add_with(set, nested("connlimit", &[number(COUNT, limit)]))
+}
+
+/// The same for a rate of packets, with a burst of one second.
+pub(super) fn within_rate(set: &str, per_second: u32) -> Expression {
+    const RATE: u16 = 1;
+    const UNIT: (u16, u64) = (2, 1); // Seconds.
+    const BURST: u16 = 3;
+    const TYPE: (u16, u32) = (4, 0); // NFT_LIMIT_PKTS
+    const FLAGS: u16 = 5;
+    let long = |kind, value: u64| DefaultNla::new(kind, value.to_be_bytes().to_vec());
+    let limit = [
+        long(RATE, per_second.into()),
+        long(UNIT.0, UNIT.1),
+        number(BURST, per_second),
+        number(TYPE.0, TYPE.1),
+        number(FLAGS, 0),
+    ];
+    add_with(set, nested("limit", &limit))
+}
+
+/// Adds the key in the first register with this expression, and evaluates it.
+fn add_with(set: &str, expression: Vec<u8>) -> Expression {
     const ADD: u32 = 0; // NFT_DYNSET_OP_ADD
     const EXPRESSION: u16 = 7;
-    const COUNT: u16 = 1;
-    const FLAGS: (u16, u32) = (2, 1); // NFT_CONNLIMIT_F_INV: over
-    let limit = [number(COUNT, limit), number(FLAGS.0, FLAGS.1)];
     let mut attributes = put(set, ADD);
-    attributes.push(DefaultNla::new(EXPRESSION, nested("connlimit", &limit)));
+    attributes.push(DefaultNla::new(EXPRESSION, expression));
     other("dynset", attributes)
 }
 

@@ -10,9 +10,9 @@ use netlink_packet_netfilter::nftables::{MetaKey, Operator, Verdict};
 use super::error::Error;
 use super::expression::{
     At, Convert, CtKey, Expression, Header, LookupMode, START, bitwise, byteorder, compare,
-    count_flows_over, counter, forward, immediate, jump, load_ct, load_fib_daddr_type,
+    count_flows_within, counter, forward, immediate, jump, load_ct, load_fib_daddr_type,
     load_fib_reverse_path, load_meta, load_payload, lookup, no_track, put_into, snat, store_ct,
-    store_link, store_meta, verdict,
+    store_link, store_meta, verdict, within_rate,
 };
 
 /// `IFNAMSIZ`: a name of this many bytes, filled with zeros, is compared whole.
@@ -96,7 +96,10 @@ fn encode_expr(expr: &Expr, out: &mut Vec<Expression>) -> Option<()> {
             look_up(key, map, LookupMode::Map, out)?;
             out.push(snat(protocol(*family), START));
         }
-        Expr::FlowsOver(limit) => count_flows(limit, out),
+        Expr::FlowsWithin(limit) => count_flows(limit, out),
+        Expr::RateWithin { set, per_second } => {
+            out.extend([load_ct(CtKey::Mark, START), within_rate(set, *per_second)]);
+        }
         Expr::NoteFlow(set) => {
             out.extend([load_ct(CtKey::Id, START), load_ct(CtKey::Mark, At(4)), put_into(set)]);
         }
@@ -134,9 +137,9 @@ fn layout(field: Field) -> Layout {
         Field::Daddr(Family::V6) => Layout(Payload(Header::Network, 24), 16, Network),
         Field::Ip6SaddrNetwork => Layout(Payload(Header::Network, 8), 8, Network),
         Field::ArpSender => Layout(Payload(Header::Network, 14), 4, Network),
-        Field::Icmpv6Type => Layout(Payload(Header::Transport, 0), 1, Network),
         Field::NdTarget => Layout(Payload(Header::Transport, 8), 16, Network),
         Field::NdTargetNetwork => Layout(Payload(Header::Transport, 8), 8, Network),
+        Field::IcmpType => Layout(Payload(Header::Transport, 0), 1, Network),
         Field::UdpDport => Layout(Payload(Header::Transport, 2), 2, Network),
         // Behind 8 bytes of UDP and 8 of VXLAN.
         Field::InnerEtherDaddr => Layout(Payload(Header::Transport, 16), ETHER_LENGTH, Network),
@@ -281,7 +284,7 @@ fn count_flows(FlowLimit { set, mask, limit }: &FlowLimit, out: &mut Vec<Express
         load_ct(CtKey::Mark, START),
         load_ct(CtKey::Id, BUCKET),
         bitwise(BUCKET, &mask.to_ne_bytes(), &[0; 4]),
-        count_flows_over(set, *limit),
+        count_flows_within(set, *limit),
     ]);
 }
 
