@@ -38,6 +38,10 @@ pub(crate) enum CliError {
     #[error("node {0} is no member of any EgressGateway")]
     NoMember(NodeName),
     #[error(
+        "node {0} is no member of any EgressGateway, and yet a gateway is up here: `egretctl gateway down` gives its egress IPs up"
+    )]
+    NoMemberAndUp(NodeName),
+    #[error(
         "node {node} is not the first member of gateway {gateway}, {first} is: reorder the members, or use --take to take its egress IPs although the workers still send to {first}"
     )]
     NotFirst { node: NodeName, gateway: GatewayName, first: NodeName },

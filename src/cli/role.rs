@@ -25,13 +25,13 @@ pub(crate) struct Served<'a> {
 /// The gateways whose egress IPs this node is to have: those of which it is the first member, or,
 /// when it takes them, any member. At least one; all over one uplink.
 pub(crate) fn served<'a>(node: &'a Node, take: Take) -> Result<Vec<Served<'a>>, CliError> {
-    let own = node.topology()?.own();
     let memberships: Vec<&EgressGateway> =
         node.resources.gateways.iter().filter(|g| g.members.contains(&node.name)).collect();
     let owned = |g: &&&EgressGateway| take == Take::Yes || g.members.first() == Some(&node.name);
     let Some(any) = memberships.first() else {
-        return Err(CliError::NoMember(node.name.clone()));
+        return Err(no_member(node)?);
     };
+    let own = node.topology()?.own();
     let mut served: Vec<Served<'a>> = Vec::new();
     for gateway in memberships.iter().filter(owned) {
         let no_uplink = || CliError::NoUplink(gateway.name.clone());
@@ -46,6 +46,13 @@ pub(crate) fn served<'a>(node: &'a Node, take: Take) -> Result<Vec<Served<'a>>, 
         (true, Some(first)) => Err(not_first(node, any, first)?),
         _ => Ok(served),
     }
+}
+
+fn no_member(node: &Node) -> Result<CliError, CliError> {
+    Ok(match node.local.gateway()? {
+        None => CliError::NoMember(node.name.clone()),
+        Some(_) => CliError::NoMemberAndUp(node.name.clone()),
+    })
 }
 
 /// Refused, and what is up stays as it is: to be no gateway at all is `gateway down`.

@@ -322,6 +322,30 @@ fn who_serves_is_told_beside_who_should() {
 }
 
 #[test]
+fn a_node_that_serves_and_is_member_of_no_gateway_is_told_to_go_down() {
+    let lab = Lab::builder(Families::V4).worker("w1").gateway("g1").gateway("g2").start();
+    let g1 = lab.node("g1");
+    g1.egretctl("gateway up").success();
+    let text = resources::defaults(lab.nodes(), Families::V4);
+    let without = text
+        .replace(&resources::gateway("edge", &["g1", "g2"]), &resources::gateway("edge", &["g2"]));
+    assert_ne!(text, without);
+    lab.write_resources(DEFAULTS, &without);
+    let told = Told::by(g1);
+    let problems = told.problems().join("\n");
+    assert_eq!((told.code, told.json["pairs"].as_array().unwrap().len()), (Some(1), 10));
+    assert!(problems.contains("serves 10 egress pairs, and is member of no gateway"), "{problems}");
+    let refused = g1.egretctl("gateway up").exits(2).stderr;
+    assert!(refused.contains("`egretctl gateway down`"), "{refused}");
+    g1.egretctl("gateway down").success();
+    // Now it is none at all.
+    for command in ["gateway status", "gateway up"] {
+        let refused = g1.egretctl(command).exits(2).stderr;
+        assert!(refused.ends_with("is no member of any EgressGateway\n"), "{refused}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_the_uplink_is_told() {
     let lab = world::builder(Families::Dual).start();
     world::open(&lab);

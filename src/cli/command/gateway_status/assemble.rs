@@ -22,6 +22,8 @@ pub(super) struct Facts<'a> {
     pub(super) role: Role,
     /// The link below the uplink, if it is known.
     pub(super) parent: Option<&'a LinkName>,
+    /// The size of the connection tracking table for which shares were made.
+    pub(super) shares: Option<u64>,
 }
 
 /// Whether the node is meant to serve anything.
@@ -55,6 +57,17 @@ impl<'a> Facts<'a> {
     pub(super) fn gateways(&self) -> impl Iterator<Item = &'a EgressGateway> {
         let name = self.node;
         self.resources.gateways.iter().filter(move |gateway| gateway.members.contains(name))
+    }
+
+    /// What brings the node and the files together again: `gateway up` is refused, as long as
+    /// nothing is to be served.
+    pub(super) fn remedy(&self) -> &'static str {
+        let first = self.gateways().filter(|gateway| gateway.members.first() == Some(self.node));
+        let mut pools = first.flat_map(|gateway| self.resources.pools_of(&gateway.name));
+        match pools.next() {
+            Some(_) => "egretctl gateway up",
+            None => "egretctl gateway down",
+        }
     }
 
     fn gateway(&self, gateway: &EgressGateway, reading: &Reading) -> GatewayStatus {

@@ -19,6 +19,7 @@ mod value;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use egret_egress::apply;
 use egret_egress::desired::uplink_name;
@@ -36,25 +37,33 @@ use crate::node::Node;
 use crate::output::{self, Outcome};
 use crate::role::GatewayRecord;
 
+/// What a set of flows counted by their identity is called, before the size of the table.
+const SHARES: &str = "share-";
+
 /// Prints the state, and whether anything is a problem.
 pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
     let mut kernel = node.local.kernel();
     let record = node.local.gateway()?;
     let parent = parent(node, record.as_ref());
+    let begin = Instant::now();
     let facts = Facts {
         resources: &node.resources,
         node: &node.name,
         role: if record.is_some() { Role::Up } else { Role::Down },
         parent: parent.as_ref(),
+        shares: record.as_ref().and_then(share_of),
     };
-    if facts.gateways().next().is_none() {
+    if facts.gateways().next().is_none() && record.is_none() {
         return Err(CliError::NoMember(node.name.clone()));
     }
-    let reading = Reading::take(&mut kernel, parent.as_ref())?;
+    let mut reading = Reading::take(&mut kernel, parent.as_ref())?;
+    let found = match &record {
+        Some(record) => differences(node, &mut kernel, (record, facts.remedy()))?,
+        None => vec![],
+    };
+    reading.watch(&mut kernel, begin)?;
     let mut status = assemble::status(&facts, &reading);
-    if let Some(record) = &record {
-        status.problems.extend(differences(node, &mut kernel, record)?);
-    }
+    status.problems.extend(found);
     match format {
         Format::Json => output::json(&status)?,
         Format::Table => table::print(&status)?,
@@ -77,17 +86,26 @@ fn parent(node: &Node, record: Option<&GatewayRecord>) -> Option<LinkName> {
     })
 }
 
+/// The size of the connection tracking table for which shares were made.
+fn share_of(record: &GatewayRecord) -> Option<u64> {
+    let sets = record.objects.iter().filter_map(|placed| match &placed.object {
+        Object::Nft(ruleset) => Some(&ruleset.sets),
+        _ => None,
+    });
+    sets.flatten().find_map(|set| set.name.strip_prefix(SHARES)?.parse().ok())
+}
+
 /// What is not as it was made, and what no object of ours can show.
 fn differences(
     node: &Node,
     kernel: &mut LinuxKernel,
-    record: &GatewayRecord,
+    (record, remedy): (&GatewayRecord, &str),
 ) -> Result<Vec<String>, CliError> {
     let mut problems = Vec::new();
     match kernel.list_links(Place::Egret) {
         // Each of its objects is missing as well: one sentence for all.
         Err(Failure::NoNamespace { place }) => {
-            problems.push(format!("{place} is gone, as after a boot; see egretctl gateway up"));
+            problems.push(format!("{place} is gone, as after a boot; see {remedy}"));
         }
         links => {
             let on_uplink = links?.into_iter().find(|link| link.name == uplink_name());
@@ -97,9 +115,13 @@ fn differences(
         }
     }
     // The guard is no gateway's own, so no record lists it: it is what the resources say today.
-    let guard = node.topology()?.tunnel_guard()?;
-    let guard = apply::differences(kernel, &[guard])?;
-    problems.extend(guard.into_iter().map(|it| format!("{it}; see egretctl repair")));
+    match node.topology().and_then(|topology| Ok(topology.tunnel_guard()?)) {
+        Err(error) => problems.push(error.to_string()),
+        Ok(guard) => {
+            let found = apply::differences(kernel, &[guard])?.into_iter();
+            problems.extend(found.map(|it| format!("{it}; see egretctl repair")));
+        }
+    }
     Ok(problems)
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use egret_egress::desired::{counted, uplink_name};
 use egret_egress::kernel::{Failure, Kernel, Link};
@@ -13,6 +14,7 @@ use egret_types::{DualStack, Family, LinkName, MacAddr, Prefix, ours};
 
 use super::drops::Counters;
 use super::value::{Count, Fill};
+use crate::attached::unless_gone;
 use crate::blocked;
 use crate::error::CliError;
 
@@ -36,9 +38,22 @@ pub(super) struct Reading {
     /// Frames, by the MAC of the node that sent them.
     pub(super) frames: BTreeMap<MacAddr, Count>,
     pub(super) counters: Counters,
+    pub(super) growth: Growth,
     pub(super) conntrack: Option<Fill>,
     pub(super) uplink: UplinkReading,
 }
+
+/// First packets that were dropped while we looked.
+#[derive(Debug, Default)]
+pub(super) struct Growth {
+    /// Over the share, by identity.
+    pub(super) over_share: BTreeMap<u32, u64>,
+    /// For want of room in the table of flows.
+    pub(super) table_full: u64,
+}
+
+/// Whoever finds no room tries again within it: the first retry of TCP comes after a second.
+const WATCHED: Duration = Duration::from_millis(1200);
 
 /// The uplink link of the egret namespace, and the link below it.
 #[derive(Debug, Default)]
@@ -68,6 +83,29 @@ impl Reading {
             links => reading.add_namespace(kernel, &links?)?,
         }
         Ok(reading)
+    }
+
+    /// Looks again at what was dropped for want of room, a moment after `begin`. Where nothing ever
+    /// was, at once.
+    pub(super) fn watch(
+        &mut self,
+        kernel: &mut LinuxKernel,
+        begin: Instant,
+    ) -> Result<(), CliError> {
+        let full = self.counters.conntrack.table_full();
+        if full > 0 || self.over_share.values().any(|packets| *packets > 0) {
+            std::thread::sleep(WATCHED.saturating_sub(begin.elapsed()));
+        }
+        let over = over_share(kernel)?.into_iter().filter_map(|(identity, now)| {
+            let before = self.over_share.get(&identity).copied().unwrap_or_default();
+            Some((identity, now.checked_sub(before).filter(|more| *more > 0)?))
+        });
+        let statistics = unless_gone(kernel.conntrack_statistics(Place::Egret))?;
+        self.growth = Growth {
+            over_share: over.collect(),
+            table_full: statistics.table_full().saturating_sub(full),
+        };
+        Ok(())
     }
 
     fn add_namespace(&mut self, kernel: &mut LinuxKernel, links: &[Link]) -> Result<(), CliError> {
@@ -107,11 +145,7 @@ impl Reading {
                 self.received.insert(mark, Count::from(&element));
             }
         }
-        for element in by_mark(kernel, counted::OVER)? {
-            if let [Datum::Mark(mark)] = element.key[..] {
-                self.over_share.insert(mark, element.packets);
-            }
-        }
+        self.over_share = over_share(kernel)?;
         for element in elements(kernel, FRAMES, counted::NODES, &[DataType::Ether])? {
             if let [Datum::Mac(mac)] = element.key[..] {
                 self.frames.insert(mac, Count::from(&element));
@@ -148,6 +182,17 @@ fn elements(
     kinds: &[DataType],
 ) -> Result<Vec<ElementCounter>, CliError> {
     Ok(kernel.element_counters(Place::Egret, table, set, kinds)?)
+}
+
+fn over_share(kernel: &mut LinuxKernel) -> Result<BTreeMap<u32, u64>, CliError> {
+    let (family, table) = PACKETS;
+    let read =
+        kernel.element_counters(Place::Egret, (family, table), counted::OVER, &[DataType::Mark]);
+    let by_mark = unless_gone(read)?.into_iter().filter_map(|element| match element.key[..] {
+        [Datum::Mark(mark)] => Some((mark, element.packets)),
+        _ => None,
+    });
+    Ok(by_mark.collect())
 }
 
 /// `None` where the kernel does not say.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use egret_egress::desired::{GatewayFacts, UplinkFacts, gateway};
+use egret_egress::topology::Topology;
 use egret_kernel::{Counter, LinkState, Statistics};
 use egret_resources::{Resources, SourceFile};
 use egret_types::{DualStack, LinkName, NodeId, NodeName};
@@ -10,6 +12,7 @@ use egret_types::{DualStack, LinkName, NodeId, NodeName};
 use super::assemble::{Facts, Role, status};
 use super::reading::Reading;
 use super::value::{Count, Fill, Here, ParentState, Sources, Status};
+use crate::role::GatewayRecord;
 
 const RESOURCES: &str = r#"
 apiVersion: egret.dev/v1alpha1
@@ -78,7 +81,9 @@ fn reading() -> Reading {
 fn told_to(node: &str, role: Role, reading: &Reading) -> Status {
     let (name, parent): (NodeName, LinkName) = (node.parse().unwrap(), "ext0".parse().unwrap());
     let resources = resources();
-    status(&Facts { resources: &resources, node: &name, role, parent: Some(&parent) }, reading)
+    let facts =
+        Facts { resources: &resources, node: &name, role, parent: Some(&parent), shares: None };
+    status(&facts, reading)
 }
 
 fn told(reading: &Reading) -> Status {
@@ -132,7 +137,7 @@ fn every_number_is_at_its_pair_and_its_node() {
     assert_eq!(worker.sources, Sources::Checked);
     let other = status.nodes.iter().find(|node| node.name == "g2").unwrap();
     assert_eq!((other.frames, other.refused, other.sources), (count(0, 0), 0, Sources::Any));
-    assert!(status.problems.concat().contains("over its share"), "{:?}", status.problems);
+    assert_eq!(status.problems, [""; 0], "what is over is in the table alone");
 }
 
 #[test]
@@ -193,7 +198,7 @@ fn every_reason_has_its_counter() {
         "chainTooLong",
     ];
     assert_eq!(told, (1..).zip(wanted).collect::<Vec<(u64, &str)>>());
-    assert!(status.problems.concat().contains("was full: 18 packets"), "{:?}", status.problems);
+    assert_eq!(status.problems, [""; 0], "what is over is in the table alone");
 }
 
 #[test]
@@ -214,6 +219,31 @@ fn who_serves_and_who_should_are_told_apart() {
         let told = status.problems.concat();
         assert!(told.contains(problem) && told.is_empty() == problem.is_empty(), "{here:?} {told}");
     }
+}
+
+#[test]
+fn a_node_of_no_gateway_that_serves_is_told_to_go_down() {
+    let problems = told_to("w1", Role::Up, &reading()).problems;
+    let wanted = "this node serves 2 egress pairs, and is member of no gateway in the files; see egretctl gateway down";
+    assert_eq!(problems, [wanted]);
+}
+
+#[test]
+fn gateway_up_is_not_advised_where_nothing_is_to_be_served() {
+    let (name, text): (NodeName, _) = ("g1".parse().unwrap(), RESOURCES.split("---\n"));
+    let without: Vec<&str> = text.filter(|document| !document.contains("EgressPool")).collect();
+    let file = SourceFile { name: "all.yaml".into(), text: without.join("---\n") };
+    let resources = egret_resources::parse(&[file]).unwrap();
+    let of = |role| Facts { resources: &resources, node: &name, role, parent: None, shares: None };
+    let mut reading = reading();
+    let up = status(&of(Role::Up), &reading).problems.join("\n");
+    assert!(up.contains("of no gateway of this node; see egretctl gateway down"), "{up}");
+    reading.sent.clear();
+    let down = status(&of(Role::Down), &reading).problems;
+    assert!(down.len() == 1 && down[0].contains("no pool of the files is behind it"), "{down:?}");
+    assert!(
+        !up.contains("see egretctl gateway up") && !down[0].contains("see egretctl gateway up")
+    );
 }
 
 #[test]
@@ -272,6 +302,55 @@ fn a_table_is_nearly_full_above_nine_tenths() {
     assert_eq!(told(&reading).problems, [""; 0]);
     reading.conntrack = Some(Fill { count: 901, max: 1000 });
     assert!(problem(&reading).contains("nearly full: 901 of 1000"));
+}
+
+#[test]
+fn new_flows_that_are_dropped_while_one_looks_are_a_problem() {
+    let mut full = reading();
+    full.growth.table_full = 18;
+    assert!(problem(&full).contains("is full: 18 packets of new flows dropped now"));
+    let mut over = reading();
+    over.flows.insert(SECOND, 5);
+    over.growth.over_share.insert(SECOND, 4);
+    let told = problem(&over);
+    assert!(told.contains("pair 1 of pool tenants is over its share"), "{told}");
+    assert!(told.contains("4 packets of new flows dropped now, 5 flows"), "{told}");
+}
+
+#[test]
+fn shares_of_a_table_of_another_size_are_named() {
+    let (name, resources): (NodeName, _) = ("g1".parse().unwrap(), resources());
+    let problems = |shares| {
+        let facts =
+            Facts { resources: &resources, node: &name, role: Role::Up, parent: None, shares };
+        status(&facts, &reading()).problems.concat()
+    };
+    assert_eq!([problems(None), problems(Some(1000))], ["", ""]);
+    let told = "nf_conntrack_max is now 1000, shares were made for 2000; see egretctl gateway up";
+    assert_eq!(problems(Some(2000)), told);
+}
+
+/// The name of the set is all that says it: nobody else writes the size down.
+#[test]
+fn the_record_of_a_gateway_tells_for_which_table_shares_were_made() {
+    let (name, resources): (NodeName, _) = ("g1".parse().unwrap(), resources());
+    let topology = Topology::of(&resources, &name).unwrap();
+    let facts = GatewayFacts {
+        node: topology.node_facts(1500).unwrap(),
+        peers: topology.peers().unwrap(),
+        pods: topology.pod_networks(),
+        uplink: UplinkFacts {
+            parent: "ext0".parse().unwrap(),
+            addresses: vec![],
+            connected: vec![],
+            next_hops: vec![address("203.0.113.1")],
+        },
+        pairs: vec![],
+        flows: 65_000,
+    };
+    let record = GatewayRecord { objects: gateway(&facts) };
+    assert_eq!(super::share_of(&record), Some(65_000));
+    assert_eq!(super::share_of(&GatewayRecord::default()), None);
 }
 
 #[test]
