@@ -34,7 +34,7 @@ fn shared(node: &Node) -> (File, PathBuf) {
 
 /// Another program has the file open, so it waits for the lock. A child of this process has it as
 /// well, until it becomes that program.
-fn somebody_waits(lock: &Path) -> bool {
+pub(crate) fn somebody_waits(lock: &Path) -> bool {
     let own = std::env::current_exe().unwrap();
     let others = fs::read_dir("/proc").unwrap().flatten().map(|process| process.path());
     let others = others.filter(|path| fs::read_link(path.join("exe")).is_ok_and(|exe| exe != own));

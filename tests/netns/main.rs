@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod containerd;
+#[cfg(test)]
 mod datapath;
 #[cfg(test)]
 mod egress;

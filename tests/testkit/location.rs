@@ -73,9 +73,9 @@ pub(crate) fn own(name: &str) -> PathBuf {
     })
 }
 
-/// cnitool, which plays the container runtime.
-pub(crate) fn cnitool() -> PathBuf {
-    let path = root().join(".tools/bin/cnitool");
+/// A program that `ci/setup` builds: `cnitool`, `cri-call`, `cri-pause`.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let path = root().join(".tools/bin").join(name);
     assert!(path.exists(), "no {}: run ./ci/setup", path.display());
     path
 }

@@ -203,6 +203,11 @@ impl Node {
         written.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 
+    /// Which reference plugins stand before ours.
+    pub(crate) fn plugins(&self) -> PluginSet {
+        self.plugins
+    }
+
     /// `CNI_PATH` on this node.
     pub fn cni_path(&self) -> String {
         self.plugins.cni_path()

@@ -188,7 +188,7 @@ impl Pod<'_> {
     pub fn cnitool(&self, operation: &str) -> Program {
         let node = self.spec.node;
         node.ns()
-            .program(location::cnitool())
+            .program(location::tool("cnitool"))
             .args([operation, node.network()])
             .args([self.namespace.path()])
             .env("CNI_PATH", node.cni_path())

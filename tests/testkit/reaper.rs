@@ -76,7 +76,21 @@ pub(crate) fn remove(tag: &str) {
             std::fs::remove_file(std::env::temp_dir().join(name)).ok();
         }
     }
+    remove_cgroups(tag);
     std::fs::remove_dir_all(directory(tag)).ok();
+}
+
+/// The control groups that a runtime made for the pods of a laboratory: in each hierarchy of
+/// version 1, or in the only one of version 2.
+fn remove_cgroups(tag: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = names(root).into_iter().map(|name| root.join(name));
+    for parent in hierarchies.chain([root.to_owned()]).map(|path| path.join(tag)) {
+        for group in names(&parent) {
+            std::fs::remove_dir(parent.join(group)).ok();
+        }
+        std::fs::remove_dir(&parent).ok();
+    }
 }
 
 pub(crate) fn names(directory: &Path) -> Vec<String> {
