@@ -54,7 +54,8 @@ fn share_pod_network(lab: &Lab) {
 fn ask_from_one_port(pods: &[&Pod], server: IpAddr, question: Question) -> Vec<(IpAddr, u16)> {
     let barrier = Barrier::new(pods.len());
     let ask = |pod: &Pod| {
-        let patience = Duration::from_millis(1500);
+        // Two that choose one port at one moment lose their first packet, and TCP waits a second.
+        let patience = Duration::from_secs(6);
         let client = Client { source_port: 5555, patience, ..Client::new(server) };
         barrier.wait();
         let seen = pod.ask(&client, question).unwrap();
