@@ -346,6 +346,37 @@ fn a_node_that_serves_and_is_member_of_no_gateway_is_told_to_go_down() {
 }
 
 #[test]
+fn drops_over_a_share_are_a_problem_only_while_they_grow() {
+    let lab = world::builder(Families::V4).start();
+    world::open(&lab);
+    let g1 = lab.node("g1");
+    let mark = format!("{:#x}", 0x0100_0000 + u32::from(SHOP));
+    let count_to = |packets: u64| {
+        let counter = format!("{mark} counter packets {packets} bytes {}", 60 * packets);
+        let script = format!(
+            "add element inet egret over {{ {mark} }}
+            delete element inet egret over {{ {mark} }}
+            add element inet egret over {{ {counter} }}"
+        );
+        g1.egress_ns().program("nft").args(["-f", "-"]).input(script).run().success();
+    };
+    count_to(5);
+    let told = Told::by(g1);
+    assert_eq!((told.code, told.problems()), (Some(0), vec![]));
+    assert_eq!(told.pair(SHOP)["overShare"], 5);
+    let told = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| Told::by(g1));
+        for packets in (6..).take_while(|_| !looking.is_finished()) {
+            count_to(packets);
+        }
+        looking.join().unwrap()
+    });
+    let problems = told.problems().join("\n");
+    let named = format!("pair {SHOP} of pool tenants is over its share");
+    assert!(told.code == Some(1) && problems.contains(&named), "{problems}");
+}
+
+#[test]
 fn what_is_wrong_with_the_uplink_is_told() {
     let lab = world::builder(Families::Dual).start();
     world::open(&lab);
