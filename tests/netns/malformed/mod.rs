@@ -225,7 +225,9 @@ fn neighbourly(packet: &Packet) -> bool {
     // Listener reports stand behind a hop-by-hop header, which is the payload then.
     let report = packet.protocol == Some(0) && packet.payload.get(8) == Some(&143);
     let discovery = packet.protocol == Some(58) && matches!(kind, Some(133..=137));
-    packet.ether_type == 0x0806 || report || discovery
+    // A bridge that looks for multicast routers joins their group, also where no pod has IPv4.
+    let joins = packet.protocol == Some(2) && packet.source == Some([0; 4].into());
+    packet.ether_type == 0x0806 || report || discovery || joins
 }
 
 /// Warnings in the kernel's log, where it may be read.
