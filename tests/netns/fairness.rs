@@ -107,6 +107,32 @@ fn a_pod_at_the_limit_of_its_flows_leaves_another_tenant_alone(
     without_the_rule_it_fills_more(&lab, &greedy, outside, half);
 }
 
+/// Flows that an identity may begin in a second, and at once, of a table of this size.
+fn rate(gateway: &Ns) -> u64 {
+    table(gateway) / 32
+}
+
+#[rstest]
+fn an_identity_begins_so_many_flows_in_a_second_and_no_more(
+    #[values(Families::V4, Families::V6)] families: Families,
+) {
+    let lab = world::builder(families).start();
+    world::open(&lab);
+    let outside = lab.external_address(families.list()[0]);
+    let pod = lab.add_pod("w1", "shop", "greedy");
+    let gateway = lab.node("g1").egress_ns();
+    take_in_silence(lab.external());
+    // Far from what may live at once, so that nothing else can be what refuses.
+    let (begin, before) = (Instant::now(), flows(&gateway));
+    let enough = || refused(&gateway, SHOP_MARK) > 1000 || begin.elapsed() > Duration::from_secs(5);
+    open_flows(&pod, outside, enough);
+    let (begun, seconds) = (flows(&gateway) - before, begin.elapsed().as_secs() + 1);
+    assert!(begun < table(&gateway) / 4, "{begun} flows: the other limit is near");
+    assert!(refused(&gateway, SHOP_MARK) > 1000, "{begun} flows in {seconds} s, none refused");
+    assert!(begun <= (seconds + 1) * rate(&gateway), "{begun} flows in {seconds} s");
+    assert!(begun >= rate(&gateway), "{begun} flows, less than may be begun at once");
+}
+
 /// `ct count` does not count them, so they must not stay, and none may begin too many at once.
 #[rstest]
 fn closed_connections_do_not_stay(#[values(Families::V4, Families::V6)] families: Families) {

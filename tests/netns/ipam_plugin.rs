@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use egret_tests::{Families, Lab, PluginRun, Pod, Question, egress_ip, eventually, product};
+use egret_tests::{
+    Families, Lab, PluginRun, Pod, Question, Snapshot, egress_ip, eventually, product,
+};
 use egret_types::Family;
 use rstest::rstest;
 use serde_json::Value;
@@ -14,6 +16,21 @@ fn prepared(lab: &Lab) -> (Pod<'_>, Value) {
     let mut pod = lab.pod("w1", "shop", "cart").prepare();
     let previous = pod.add_before_ours().unwrap().clone();
     (pod, previous)
+}
+
+/// Adds, after a round of ADD and DEL whose remains are what a DEL must come back to.
+fn added(lab: &Lab, pod: &Pod<'_>, previous: &Value) -> Snapshot {
+    let run = |operation| PluginRun::for_pod(pod, operation, Some(previous)).run();
+    run("ADD").result();
+    run("DEL").finished.success();
+    let bare = kernel(lab, pod);
+    run("ADD").result();
+    bare
+}
+
+/// What an attachment leaves in the kernel, but for what all pods of the node share outside.
+fn kernel(lab: &Lab, pod: &Pod<'_>) -> Snapshot {
+    lab.node("w1").egress_ns().snapshot().and(pod.snapshot())
 }
 
 /// A call that finds this script in the place of `egret-ipam`; `REAL` in it is the real one.
@@ -92,26 +109,21 @@ fn del_without_the_ipam_plugin_removes_all_of_the_kernels_and_writes_down_what_s
     world::open(&lab);
     let (pod, previous) = prepared(&lab);
     let node = lab.node("w1");
-    let add = || PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
     let del = || PluginRun::for_pod(&pod, "DEL", Some(&previous));
-    add();
-    del().run().finished.success();
-    let kernel = || node.egress_ns().snapshot().and(pod.snapshot());
-    let bare = kernel();
-    add();
+    let bare = added(&lab, &pod, &previous);
     let missing = node.directory().display().to_string();
     let told = del().variable("CNI_PATH", &missing).run().finished;
     for word in ["egret-ipam", "CNI_PATH", "next call"] {
         assert!(told.stderr.contains(word), "no {word:?} in: {told}");
     }
     assert_eq!(told.success(), "");
-    assert_eq!(bare.changes_to(&kernel()), "");
+    assert_eq!(bare.changes_to(&kernel(&lab, &pod)), "");
     let count = |name: &str| files(&node.state_dir().join(name));
     assert_eq!([count("holders"), count("attachments"), count("tombstones")], [1, 0, 1]);
     // The next one finishes, and there is nothing that it would miss.
     del().run().finished.success();
     assert_eq!([count("holders"), count("attachments"), count("tombstones")], [0, 0, 0]);
-    add();
+    PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
     for family in Family::BOTH {
         let seen = pod.who(Question::Udp, lab.external_address(family)).unwrap();
         assert_eq!(seen.address, egress_ip(family, SHOP));
@@ -124,19 +136,14 @@ fn del_with_a_read_only_state_directory_removes_all_of_the_kernels_and_says_what
     world::open(&lab);
     let (pod, previous) = prepared(&lab);
     let node = lab.node("w1");
-    let add = || PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
     let del = || PluginRun::for_pod(&pod, "DEL", Some(&previous));
-    add();
-    del().run().finished.success();
-    let kernel = || node.egress_ns().snapshot().and(pod.snapshot());
-    let bare = kernel();
-    add();
+    let bare = added(&lab, &pod, &previous);
     let (code, sentence) = del().read_only(&node.state_dir()).run().error();
     assert_eq!(code, 11, "{sentence}");
     for word in ["Read-only", "/state/", "removed", "lease", "next DEL"] {
         assert!(sentence.contains(word), "no {word:?} in: {sentence}");
     }
-    assert_eq!(bare.changes_to(&kernel()), "");
+    assert_eq!(bare.changes_to(&kernel(&lab, &pod)), "");
     // A pod without a record does not need the directory.
     let plain = lab.add_pod("w1", "other", "plain");
     let run = PluginRun::for_pod(&plain, "DEL", None).read_only(&node.state_dir());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use egret_tests::{Client, Families, Lab, Node, Ns, Question, egress_ip, pod_network, resources};
 use egret_types::{Family, ours};
+use rstest::rstest;
 
 use crate::hygiene::{Numbers, Outside};
 use crate::world::{self, BILLING, SHOP};
@@ -51,12 +52,14 @@ fn two_gateways(lab: &Lab) -> String {
         + &second.replace("gateway: edge", "gateway: other")
 }
 
-#[test]
-fn a_node_is_worker_and_gateway_at_once_and_stays_a_worker_after_gateway_down() {
+#[rstest]
+fn a_node_is_worker_and_gateway_at_once_and_stays_a_worker_after_gateway_down(
+    #[values(Families::V4, Families::V6, Families::Dual)] families: Families,
+) {
     // The pair at index 0 of the second pool: its addresses follow those of the first.
     const SECOND: u8 = 10;
-    let lab = Lab::builder(Families::Dual).worker("w1").gateway("g1").gateway("g2").start();
-    let pair = |index| resources::egress_pair(index, Families::Dual);
+    let lab = Lab::builder(families).worker("w1").gateway("g1").gateway("g2").start();
+    let pair = |index| resources::egress_pair(index, families);
     lab.write_resources(DEFAULTS, &two_gateways(&lab));
     let policies = resources::policy("shop", "p", "tenants", &pair(SHOP))
         + &resources::policy("billing", "p", "second", &pair(SECOND));
@@ -75,7 +78,7 @@ fn a_node_is_worker_and_gateway_at_once_and_stays_a_worker_after_gateway_down() 
     assert_leaves_as(&lab, &elsewhere, SECOND);
     wire.wait_for("a frame from w1", |packet| packet.inner().is_some());
     local.check().unwrap();
-    numbers.stayed_inside(lab.external_address(Family::V4));
+    numbers.stayed_inside(lab.external_address(families.list()[0]));
 
     lab.node("g1").egretctl("gateway down").success();
     let outside = Outside::watch(&lab);
@@ -84,7 +87,7 @@ fn a_node_is_worker_and_gateway_at_once_and_stays_a_worker_after_gateway_down() 
     assert_leaves_as(&lab, &elsewhere, SECOND);
     let late = lab.add_pod("g1", "billing", "late");
     assert_leaves_as(&lab, &late, SECOND);
-    outside.saw_exactly(Family::BOTH.map(|family| egress_ip(family, SECOND)));
+    outside.saw_exactly(families.list().iter().map(|family| egress_ip(*family, SECOND)));
     elsewhere.check().unwrap();
 
     lab.node("g1").egretctl("gateway up").success();
@@ -92,10 +95,12 @@ fn a_node_is_worker_and_gateway_at_once_and_stays_a_worker_after_gateway_down() 
     assert_leaves_as(&lab, &remote, SHOP);
 }
 
-#[test]
-fn failover_by_hand_keeps_the_egress_ip() {
-    let lab = Lab::builder(Families::Dual).worker("w1").gateway("g1").gateway("g2").start();
-    let pair = resources::egress_pair(SHOP, Families::Dual);
+#[rstest]
+fn failover_by_hand_keeps_the_egress_ip(
+    #[values(Families::V4, Families::V6, Families::Dual)] families: Families,
+) {
+    let lab = Lab::builder(families).worker("w1").gateway("g1").gateway("g2").start();
+    let pair = resources::egress_pair(SHOP, families);
     lab.write_resources("20-policies.yaml", &resources::policy("shop", "p", "tenants", &pair));
     let (g1, g2, w1) = (lab.node("g1"), lab.node("g2"), lab.node("w1"));
     let refused = g2.egretctl("gateway up");
@@ -117,7 +122,7 @@ fn failover_by_hand_keeps_the_egress_ip() {
     assert_leaves_as(&lab, &pod, SHOP);
 
     // As design.md 2.3 has it.
-    let defaults = resources::defaults(lab.nodes(), Families::Dual);
+    let defaults = resources::defaults(lab.nodes(), families);
     let reordered = defaults.replace("members: [\"g1\", \"g2\"]", "members: [\"g2\", \"g1\"]");
     assert_ne!(reordered, defaults);
     lab.write_resources(DEFAULTS, &reordered);
@@ -125,7 +130,7 @@ fn failover_by_hand_keeps_the_egress_ip() {
     w1.egretctl("repair").success();
     g1.egretctl("gateway down").success();
     assert_leaves_as(&lab, &pod, SHOP);
-    outside.saw_exactly(Family::BOTH.map(|family| egress_ip(family, SHOP)));
+    outside.saw_exactly(families.list().iter().map(|family| egress_ip(*family, SHOP)));
     pod.check().unwrap();
     let refused = g1.egretctl("gateway up");
     assert!(!refused.succeeded() && refused.stderr.contains("g2"), "{refused}");
