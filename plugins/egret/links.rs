@@ -3,7 +3,7 @@
 
 use egret_cni::CniError;
 use egret_egress::desired::Names;
-use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::kernel::{Kernel, unless_gone};
 use egret_egress::object::Place;
 use egret_egress::record::{AttachmentRecord, LinkNumbers};
 use egret_types::{LinkName, ours};
@@ -15,10 +15,8 @@ pub(crate) fn numbers(
     kernel: &mut dyn Kernel,
     names: &Names,
 ) -> Result<Option<LinkNumbers>, CniError> {
-    let links = match kernel.list_links(Place::Egret) {
-        Err(Failure::NoNamespace { .. }) => return Ok(None),
-        links => links.map_err(|failure| error::kernel(&failure))?,
-    };
+    let links =
+        unless_gone(kernel.list_links(Place::Egret)).map_err(|failure| error::kernel(&failure))?;
     let number = |name: &LinkName| links.iter().find(|link| link.name == *name).map(|l| l.index);
     let both = number(&names.node).zip(number(&ours::link(ours::TUNNEL_LINK)));
     Ok(both.map(|(veth, tunnel)| LinkNumbers { veth, tunnel }))

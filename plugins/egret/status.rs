@@ -4,7 +4,7 @@
 use egret_cni::{CniError, Code, Delegate, NetworkRequest};
 use egret_egress::apply;
 use egret_egress::desired::{tunnel_link, tunnel_name};
-use egret_egress::kernel::{Failure, Kernel, Link};
+use egret_egress::kernel::{Kernel, Link, unless_gone};
 use egret_egress::nft::TableFamily;
 use egret_egress::object::Place;
 use egret_egress::presence::is_of_a_pod;
@@ -29,10 +29,8 @@ pub(crate) fn check(
     if resources.policies.is_empty() {
         return Ok(());
     }
-    let links = match kernel.list_links(Place::Egret) {
-        Err(Failure::NoNamespace { .. }) => Vec::new(),
-        links => links.map_err(|f| with_code(&error::kernel(&f), Code::NOT_AVAILABLE))?,
-    };
+    let links = unless_gone(kernel.list_links(Place::Egret))
+        .map_err(|failure| with_code(&error::kernel(&failure), Code::NOT_AVAILABLE))?;
     let code = if links.iter().any(is_of_a_pod) {
         Code::LIMITED_CONNECTIVITY
     } else {

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use egret_egress::kernel::Failure;
+use egret_egress::kernel::unless_gone;
 use egret_egress::nft::TableFamily;
 use egret_egress::object::Place;
 use egret_kernel::LinuxKernel;
@@ -79,10 +79,8 @@ fn accepted(kernel: &mut LinuxKernel) -> Result<u64, CliError> {
 }
 
 fn received(kernel: &mut LinuxKernel) -> Result<u64, CliError> {
-    match kernel.traffic(Place::Egret, &ours::link(ours::TUNNEL_LINK)) {
-        Err(Failure::NoNamespace { .. }) => Ok(0),
-        traffic => Ok(traffic?.map_or(0, |traffic| traffic.received_packets)),
-    }
+    let traffic = unless_gone(kernel.traffic(Place::Egret, &ours::link(ours::TUNNEL_LINK)))?;
+    Ok(traffic.map_or(0, |traffic| traffic.received_packets))
 }
 
 #[cfg(test)]

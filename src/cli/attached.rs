@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use egret_egress::apply;
 use egret_egress::desired::identity_fdb;
-use egret_egress::kernel::Failure;
 use egret_egress::object::Placed;
 use egret_egress::record::{AttachmentRecord, Stage};
 use egret_egress::topology::Topology;
@@ -134,7 +133,7 @@ fn differences(
 
 /// The namespace is the one in which ADD was, not another one under its path.
 fn has_namespace(record: &AttachmentRecord) -> bool {
-    Netns::open(&record.netns.path).is_ok_and(|netns| netns.inode() == record.netns.inode)
+    Netns::inode_at(&record.netns.path).is_ok_and(|inode| inode == Some(record.netns.inode))
 }
 
 /// Where its frames go is not in the record: it follows the resources of today. And why nothing
@@ -152,12 +151,4 @@ fn toward_gateways(
         }
     }
     (entries, unknown)
-}
-
-/// A namespace that does not exist has none of what is asked for.
-pub(crate) fn unless_gone<T: Default>(answer: Result<T, Failure>) -> Result<T, Failure> {
-    match answer {
-        Err(Failure::NoNamespace { .. }) => Ok(T::default()),
-        answer => answer,
-    }
 }

@@ -2,7 +2,7 @@
 //! Loops without a choice in them; what to do is in the list.
 
 use crate::desired::tunnel_name;
-use crate::kernel::{Failure, Kernel};
+use crate::kernel::{Failure, Kernel, unless_gone};
 use crate::object::{Object, Place, Placed};
 
 /// Makes every object what it should be, in order; stops at the first failure.
@@ -18,11 +18,8 @@ pub fn ensure_guarded(
     guard: &Placed,
     foundation: &[Placed],
 ) -> Result<(), Failure> {
-    let tunnel = match kernel.list_links(Place::Egret) {
-        Err(Failure::NoNamespace { .. }) => false,
-        links => links?.iter().any(|link| link.name == tunnel_name()),
-    };
-    if tunnel {
+    let links = unless_gone(kernel.list_links(Place::Egret))?;
+    if links.iter().any(|link| link.name == tunnel_name()) {
         ensure_all(kernel, foundation)?;
     } else {
         refuse_shared_port(kernel, foundation)?;

@@ -4,7 +4,7 @@
 use egret_types::Attachment;
 
 use crate::desired::Names;
-use crate::kernel::{Failure, Kernel, Link};
+use crate::kernel::{Failure, Kernel, Link, unless_gone};
 use crate::object::{Object, Place, Placed};
 use crate::record::AttachmentRecord;
 
@@ -25,12 +25,8 @@ impl Sighting {
         netns: Option<u64>,
     ) -> Result<Self, Failure> {
         let name = Names::of(attachment).node;
-        let link = match kernel.list_links(Place::Egret) {
-            Ok(links) => links.iter().any(|link| link.name == name),
-            Err(Failure::NoNamespace { .. }) => false,
-            Err(failure) => return Err(failure),
-        };
-        Ok(Self { netns, link })
+        let links = unless_gone(kernel.list_links(Place::Egret))?;
+        Ok(Self { netns, link: links.iter().any(|link| link.name == name) })
     }
 
     /// Nothing of the pod is there in this boot: neither its link nor its namespace. One alone is

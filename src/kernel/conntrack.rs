@@ -181,8 +181,8 @@ impl Emitable for All {
 mod tests {
     use super::*;
 
-    /// An answer of Linux 6.18: header with the processor's number, then the attributes in the
-    /// kernel's order, of which most do not matter here.
+    /// An answer in the layout of Linux 6.18, with numbers made up: header with the processor's number,
+    /// then the attributes in the kernel's order, of which most do not matter here.
     fn answer(processor: u8, numbers: &[(u8, u32)]) -> Vec<u8> {
         let mut bytes = vec![0, 0, 0, processor];
         for (kind, number) in numbers {

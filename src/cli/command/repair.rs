@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use egret_egress::apply;
 use egret_egress::desired::{identity_fdb, tunnel_name};
-use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::kernel::{Failure, Kernel, unless_gone};
 use egret_egress::object::{Place, Placed};
 use egret_kernel::LinuxKernel;
 
@@ -63,10 +63,8 @@ fn put_back(kernel: &mut LinuxKernel, placed: &Placed) -> Result<bool, Failure> 
 /// The guard, unless the tunnel that is up is another one than the resources describe today.
 fn put_guard_back(node: &Node, kernel: &mut LinuxKernel) -> Result<(), CliError> {
     let topology = node.topology()?;
-    let up = match kernel.list_links(Place::Egret) {
-        Err(Failure::NoNamespace { .. }) => false,
-        links => links?.iter().any(|link| link.name == tunnel_name()),
-    };
+    let links = unless_gone(kernel.list_links(Place::Egret))?;
+    let up = links.iter().any(|link| link.name == tunnel_name());
     let facts = topology.node_facts(node.underlay(kernel)?.mtu)?;
     let mut foundation = topology.foundation(&facts);
     if !up {

@@ -45,6 +45,7 @@ pub(super) fn inet(facts: &GatewayFacts) -> Ruleset {
         link_is(Field::IifName, &tunnel),
         Expr::SetField(Target::CtOriginalZone, Field::EtherSaddrNode),
     ];
+    let outside = vec![link_is(Field::IifName, &uplink), Expr::Jump("outside".into())];
     let remember = vec![link_is(Field::IifName, &tunnel), Expr::Jump("tunnel".into())];
     let fence = vec![
         link_is(Field::IifName, &tunnel),
@@ -63,10 +64,13 @@ pub(super) fn inet(facts: &GatewayFacts) -> Ruleset {
         refusal(INVALID),
         over_share(),
         chain("outside", untracked().to_vec(), Removal::Delete),
-        filter("zone", HookPoint::Prerouting, BEFORE_DEFRAGMENTATION, Policy::Accept, {
-            let outside = vec![link_is(Field::IifName, &uplink), Expr::Jump("outside".into())];
-            vec![zone, outside]
-        }),
+        filter(
+            "zone",
+            HookPoint::Prerouting,
+            BEFORE_DEFRAGMENTATION,
+            Policy::Accept,
+            vec![zone, outside],
+        ),
         chain("new", first_packet(share), Removal::Delete),
         chain("tunnel", flow(), Removal::Delete),
         filter("remember", HookPoint::Prerouting, MANGLE, Policy::Accept, vec![remember]),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use egret_egress::desired::{counted, uplink_name};
-use egret_egress::kernel::{Failure, Kernel, Link};
+use egret_egress::kernel::{Failure, Kernel, Link, unless_gone};
 use egret_egress::nft::{DataType, Datum, TableFamily};
 use egret_egress::object::Place;
 use egret_kernel::{Counter, ElementCounter, LinkState, LinuxKernel};
@@ -14,7 +14,6 @@ use egret_types::{DualStack, Family, LinkName, MacAddr, Prefix, ours};
 
 use super::drops::Counters;
 use super::value::{Count, Fill};
-use crate::attached::unless_gone;
 use crate::blocked;
 use crate::error::CliError;
 

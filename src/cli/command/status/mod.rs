@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use egret_egress::apply;
 use egret_egress::desired::tunnel_name;
-use egret_egress::kernel::Kernel;
+use egret_egress::kernel::{Kernel, unless_gone};
 use egret_egress::nft::TableFamily;
 use egret_egress::object::Place;
 use egret_egress::topology::Topology;
@@ -19,7 +19,7 @@ use egret_types::ours;
 
 use self::value::{GatewayInUse, Status, Tunnel};
 use crate::args::Format;
-use crate::attached::{self, Attached, unless_gone};
+use crate::attached::{self, Attached};
 use crate::error::CliError;
 use crate::node::{Local, Node, Records};
 use crate::output::{self, Outcome};
