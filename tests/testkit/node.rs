@@ -220,8 +220,22 @@ impl Node {
 
     /// The same, to be run with more options.
     pub fn egretctl_program(&self, line: &str) -> Program {
-        self.namespace
-            .program(product("egretctl"))
+        self.as_egretctl(self.namespace.program(product("egretctl")), line)
+    }
+
+    /// The same on a machine where a kernel parameter that is one for all namespaces (its path below
+    /// `/proc/sys`) has another value.
+    pub fn egretctl_where(&self, parameter: &str, value: &str, line: &str) -> Finished {
+        const OVER: &str = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+        let file = self.directory().join("parameter");
+        self.write(&file, value);
+        let parameter = Path::new("/proc/sys").join(parameter);
+        let program = self.namespace.program("unshare").args(["--mount", "sh", "-c", OVER]);
+        self.as_egretctl(program.args([&file, &parameter, &product("egretctl")]), line).run()
+    }
+
+    fn as_egretctl(&self, program: Program, line: &str) -> Program {
+        program
             .args([Path::new("--config"), &self.conflist_path()])
             .args([Path::new("--resources"), &self.resources_dir()])
             .args(["--node", &self.name])
