@@ -14,14 +14,14 @@ use egret_egress::decision::{Decision, decide};
 use egret_egress::desired::{
     Names, PodFacts, identity_fdb, pod_filter, pod_link, pod_steering, reverse_path, worker,
 };
-use egret_egress::kernel::Kernel;
+use egret_egress::kernel::{Kernel, unless_gone};
 use egret_egress::object::{Object, Place, Placed};
 use egret_egress::obsolete::obsolete;
 use egret_egress::record::{AttachmentRecord, LeaseRecord, NetnsRecord, PodRecord, Stage};
 use egret_resources::{EgressPolicy, LocalConfig, Resources};
 use egret_store::journal::{AttachmentDir, Journaled};
 use egret_store::lock::NodeLock;
-use egret_types::{LinkName, Prefix};
+use egret_types::{Attachment, LinkName, Prefix};
 
 use crate::exec::Programs;
 use crate::leases::{Wanted, ipam_section, read_leases};
@@ -100,7 +100,7 @@ impl<'a> Attach<'a> {
         }
         let node = Node::observe(kernel, config, self.resources)?;
         let pod = pod::observe(kernel, prev, &self.request.attachment().ifname)?;
-        self.alone_in(&pod)?;
+        self.alone_in(kernel, &pod)?;
         let way_back = node.topology.pod_networks();
         for address in &pod.addresses {
             if !way_back.iter().any(|network| network.contains_address(*address)) {
@@ -134,15 +134,23 @@ impl<'a> Attach<'a> {
         Err(CniError::new(Code::INVALID_CONFIG, msg))
     }
 
-    /// Links and routes of a second attachment in one pod would have the names of the first.
-    fn alone_in(&self, pod: &Pod) -> Result<(), CniError> {
+    /// Links and routes of a second attachment in one pod would have the names of the first. The
+    /// record of another is not enough: the kernel gives the number of a dead namespace out again, and
+    /// the link of a pod ends with its namespace.
+    fn alone_in(&self, kernel: &mut dyn Kernel, pod: &Pod) -> Result<(), CniError> {
         let own = self.request.attachment();
         if !pod.links.iter().any(|link| link.name == Names::of(own).pod) {
             return Ok(());
         }
+        let links = unless_gone(kernel.list_links(Place::Egret))
+            .map_err(|failure| error::kernel(&failure))?;
+        let lives = |attachment: &Attachment| {
+            let name = Names::of(attachment).node;
+            links.iter().any(|link| link.name == name)
+        };
         for found in self.records.list().map_err(|e| error::store(&e))? {
             let Journaled::Whole { attachment, record } = found else { continue };
-            if record.netns == self.netns && attachment != *own {
+            if record.netns == self.netns && attachment != *own && lives(&attachment) {
                 let msg = format!(
                     "this pod is attached already, as {attachment}: one Egret attachment a pod is possible"
                 );

@@ -2,7 +2,7 @@
 //! never ran must leave nothing of an attempt that fails.
 
 use egret_tests::{Families, Lab, PluginRun, Pod, Question, egress_ip, external, resources};
-use egret_types::Family;
+use egret_types::{Family, ours};
 use serde_json::{Value, json};
 
 use crate::world::{self, SHOP};
@@ -71,4 +71,24 @@ fn a_first_gateway_up_that_fails_leaves_no_gateway() {
     node.ns().exec("ip link del taken").success();
     node.egretctl("gateway up").success();
     assert!(node.state_dir().join("gateway.json").exists());
+}
+
+/// The kernel gives the number of a dead namespace out again, and a runtime the path.
+#[test]
+fn a_dead_pod_whose_namespace_had_the_same_number_is_not_in_the_way() {
+    let lab = world::builder(Families::Dual).start();
+    world::open(&lab);
+    let (pod, previous) = attached(&lab);
+    // A second one while the first lives is refused.
+    let other = || again(&pod, &previous).variable("CNI_CONTAINERID", "the-next");
+    let (code, sentence) = other().run().error();
+    assert!(code == 103 && sentence.contains(&pod.container_id()), "{code}: {sentence}");
+    // What the end of its namespace takes along.
+    pod.ns().ip(&format!("link del {}", ours::POD_LINK));
+    other().run().result();
+    other().run().result();
+    leaves_as(&lab, &pod, |family| egress_ip(family, SHOP));
+    // A late DEL of the dead one takes nothing of the other's.
+    PluginRun::for_pod(&pod, "DEL", Some(&previous)).run().finished.success();
+    leaves_as(&lab, &pod, |family| egress_ip(family, SHOP));
 }
