@@ -89,6 +89,14 @@ pub(crate) fn pools(requests: &[Request], resources: &Resources) -> Result<Vec<P
             let msg = format!("no resource defines pool {:?}", request.pool.as_str());
             return Err(CniError::new(Code::INVALID_CONFIG, msg));
         };
+        if definition.gateway().is_none() {
+            let pool = request.pool.as_str();
+            let msg = format!(
+                "pool {pool:?} has no \"gateway\": it gives pods their addresses and {} no egress IP",
+                request.owner
+            );
+            return Err(CniError::new(Code::INVALID_CONFIG, msg));
+        }
         Ok(Pool::new(definition, explicit_pairs(resources, &request.pool)))
     };
     requests.iter().map(pool).collect()

@@ -138,7 +138,7 @@ impl<'a> Topology<'a> {
         let node = self
             .resources
             .pool(pool)
-            .and_then(|pool| self.resources.gateway(&pool.gateway))
+            .and_then(|pool| self.resources.gateway(pool.gateway()?))
             .and_then(|gateway| gateway.members.first())
             .and_then(|name| self.resources.node(name));
         match node {

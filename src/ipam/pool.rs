@@ -53,7 +53,7 @@ impl Pool {
             *lists.slot(family) = (list.size() > 0).then_some(list);
         }
         let pairs = pairs_of(&lists);
-        let holes = holes_of(&lists, &definition.exclude, pairs);
+        let holes = holes_of(&lists, &definition.holes(), pairs);
         let mut pool = Self {
             name: definition.name.clone(),
             id: definition.id,
@@ -309,7 +309,7 @@ mod tests {
         EgressPool {
             name: "p".parse().unwrap(),
             id: PoolId::try_from(1).unwrap(),
-            gateway: "g".parse().unwrap(),
+            serves: egret_resources::Serves::Egress("g".parse().unwrap()),
             ipv4: of(Family::V4),
             ipv6: of(Family::V6),
             exclude: exclude.to_vec(),

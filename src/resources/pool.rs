@@ -1,23 +1,24 @@
-//! `EgressPool`: ranges of egress IPs, and the gateway that serves them.
+//! `EgressPool`: ranges of egress IPs and the gateway that serves them, or ranges of pod addresses.
 
 use egret_types::{DualStack, Family, GatewayName, NodeName, PoolId, PoolName};
 
 use crate::{
-    AddressRange, Problem,
+    AddressRange, PodNetwork, Problem,
     cursor::{Cursor, Fields, Keys},
+    pod_network::{self, PodRange},
     problem::Problems,
     unicast::unusable,
 };
 
-/// Ranges of egress IPs. At least one family has some; no two ranges of all pools overlap.
+/// Ranges of addresses. At least one family has some; no two ranges of all pools overlap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressPool {
     /// `metadata.name`.
     pub name: PoolName,
     /// `id`: part of the wire format.
     pub id: PoolId,
-    /// `gateway`: exactly one serves the pool.
-    pub gateway: GatewayName,
+    /// Who gets the addresses.
+    pub serves: Serves,
     /// `ipv4`, in the order written: positions in it are pair indexes.
     pub ipv4: Vec<AddressRange>,
     /// `ipv6`, likewise.
@@ -28,7 +29,34 @@ pub struct EgressPool {
     pub node: Option<NodeName>,
 }
 
+/// Who gets the addresses of a pool: never both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serves {
+    /// `gateway`: they are egress IPs, and exactly one gateway serves them.
+    Egress(GatewayName),
+    /// No `gateway`: they are the pods' own, in these networks.
+    Pods(Vec<PodNetwork>),
+}
+
 impl EgressPool {
+    /// The gateway of egress IPs; `None`: the pool gives pod addresses.
+    pub fn gateway(&self) -> Option<&GatewayName> {
+        match &self.serves {
+            Serves::Egress(gateway) => Some(gateway),
+            Serves::Pods(_) => None,
+        }
+    }
+
+    /// Addresses that nobody gets: what is excluded, and in networks of pods what no host can have.
+    pub fn holes(&self) -> Vec<AddressRange> {
+        let networks = match &self.serves {
+            Serves::Egress(_) => &[][..],
+            Serves::Pods(networks) => networks,
+        };
+        let reserved = networks.iter().flat_map(|network| network.reserved());
+        self.exclude.iter().copied().chain(reserved).collect()
+    }
+
     /// The ranges of a family.
     pub fn ranges(&self, family: Family) -> &[AddressRange] {
         match family {
@@ -39,7 +67,7 @@ impl EgressPool {
 }
 
 const SPEC: Keys = Keys {
-    honoured: &["id", "gateway", "ipv4", "ipv6", "exclude", "node"],
+    honoured: &["id", "gateway", "ipv4", "ipv6", "exclude", "node", "gatewayAddresses"],
     later: &["draining", "namespaces", "quotaPerNamespace", "retain", "quarantine"],
 };
 
@@ -53,30 +81,60 @@ pub(crate) fn read(
     let id = id.and_then(|at| problems.keep(at.number()));
     let node = spec.get("node");
     let node = node.and_then(|at| problems.keep(at.parse("the name of an EgressNode")));
-    let gateway = read_gateway(&spec, problems);
-    let ranges = read_ranges(&spec, problems);
+    let (serves, ranges) = match spec.get("gateway") {
+        Some(at) => read_egress(&at, &spec, problems),
+        None => read_pods(&spec, problems),
+    };
     let exclude = read_exclude(&spec, &ranges, problems);
     let DualStack { v4, v6 } = ranges;
     let (ipv4, ipv6) = (v4.unwrap_or_default(), v6.unwrap_or_default());
-    Some(EgressPool { name, id: id?, gateway: gateway?, ipv4, ipv6, exclude, node })
+    Some(EgressPool { name, id: id?, serves: serves?, ipv4, ipv6, exclude, node })
 }
 
-fn read_gateway(spec: &Fields<'_>, problems: &mut Problems) -> Option<GatewayName> {
-    let Some(at) = spec.get("gateway") else {
-        let what = "a pool without \"gateway\", which gives pod addresses,";
-        problems.add(spec.at().not_honoured(what));
-        return None;
+type Ranges<R = AddressRange> = DualStack<Vec<R>>;
+
+fn read_egress(
+    gateway: &Cursor<'_>,
+    spec: &Fields<'_>,
+    problems: &mut Problems,
+) -> (Option<Serves>, Ranges) {
+    if let Some(at) = spec.get("gatewayAddresses") {
+        problems.add(at.problem(
+            "\"gatewayAddresses\" are for a pool that gives pod addresses, and this one has a \
+             \"gateway\"",
+        ));
+    }
+    let name = problems.keep(gateway.parse("the name of an EgressGateway"));
+    let ranges = read_ranges(spec, problems, |item, family| read_range(item, Some(family)));
+    (name.map(Serves::Egress), ranges)
+}
+
+fn read_pods(spec: &Fields<'_>, problems: &mut Problems) -> (Option<Serves>, Ranges) {
+    let ranges = read_ranges(spec, problems, |item, family| {
+        let wanted = "a range of pod addresses (a network in CIDR notation, or first-last/length)";
+        let read: PodRange = item.parse(wanted)?;
+        usable(item, read.range, Some(family)).map(|_| read)
+    });
+    let all: Vec<PodRange> = ranges.iter().flat_map(|(_, list)| list.iter().copied()).collect();
+    let networks = pod_network::networks(&all, spec, problems);
+    let plain = |list: Option<Vec<PodRange>>| {
+        list.map(|list| list.into_iter().map(|read| read.range).collect())
     };
-    problems.keep(at.parse("the name of an EgressGateway"))
+    let ranges = DualStack { v4: plain(ranges.v4), v6: plain(ranges.v6) };
+    (Some(Serves::Pods(networks)), ranges)
 }
 
-fn read_ranges(spec: &Fields<'_>, problems: &mut Problems) -> DualStack<Vec<AddressRange>> {
+fn read_ranges<R>(
+    spec: &Fields<'_>,
+    problems: &mut Problems,
+    read: impl Fn(&Cursor<'_>, Family) -> Result<R, Problem>,
+) -> Ranges<R> {
     let mut ranges = DualStack::default();
     let mut written = 0;
     for family in Family::BOTH {
         let Some(at) = spec.get(&family.to_string()) else { continue };
         written += at.items("a list of ranges").map_or(1, |items| items.len());
-        let list = at.list("a list of ranges", problems, |item| read_range(item, Some(family)));
+        let list = at.list("a list of ranges", problems, |item| read(item, family));
         *ranges.slot(family) = Some(list);
     }
     if written == 0 {
@@ -86,7 +144,14 @@ fn read_ranges(spec: &Fields<'_>, problems: &mut Problems) -> DualStack<Vec<Addr
 }
 
 fn read_range(at: &Cursor<'_>, family: Option<Family>) -> Result<AddressRange, Problem> {
-    let range: AddressRange = at.parse("a range (an address, first-last, or a network)")?;
+    usable(at, at.parse("a range (an address, first-last, or a network)")?, family)
+}
+
+fn usable(
+    at: &Cursor<'_>,
+    range: AddressRange,
+    family: Option<Family>,
+) -> Result<AddressRange, Problem> {
     if let Some(family) = family.filter(|family| range.family() != *family) {
         return Err(at.problem(format!("{range} is {}, wanted {family}", range.family())));
     }

@@ -81,6 +81,12 @@ impl From<Prefix> for AddressRange {
     }
 }
 
+impl From<IpAddr> for AddressRange {
+    fn from(only: IpAddr) -> Self {
+        Self { first: only, last: only }
+    }
+}
+
 impl FromStr for AddressRange {
     type Err = RangeError;
     fn from_str(text: &str) -> Result<Self, RangeError> {
@@ -95,8 +101,7 @@ impl FromStr for AddressRange {
         } else if let Some((first, last)) = text.split_once('-') {
             Self::new(address(first)?, address(last)?)
         } else {
-            let only = address(text)?;
-            Self::new(only, only)
+            Ok(address(text)?.into())
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use egret_types::Namespace;
+use egret_types::{GatewayName, Namespace};
 
 use crate::{
     AddressRange, EgressGateway, EgressNode, EgressPolicy, EgressPool, NoOuterFamily,
@@ -191,8 +191,8 @@ fn check_pools(drafts: &Drafts<'_>, problems: &mut Problems) {
         },
     );
     for pool in &drafts.pools {
-        let gateway = pool.value.gateway.as_str();
-        if !gateways.contains(gateway) {
+        let gateway = pool.value.gateway().map(GatewayName::as_str);
+        if let Some(gateway) = gateway.filter(|name| !gateways.contains(name)) {
             let at = pool.document.along(&["spec", "gateway"]);
             problems.add(at.problem(unknown("EgressGateway", gateway, &gateways)));
         }
@@ -210,6 +210,7 @@ fn check_policies(drafts: &Drafts<'_>, problems: &mut Problems) {
     for policy in &drafts.policies {
         let name = &policy.value.pool;
         if let Some(pool) = pools.get(name) {
+            check_purpose(policy, pool, problems);
             check_pair(policy, pool, problems);
         }
         if !names.contains(name.as_str()) {
@@ -218,6 +219,16 @@ fn check_policies(drafts: &Drafts<'_>, problems: &mut Problems) {
         }
     }
     check_owners(&drafts.policies, problems);
+}
+
+fn check_purpose(policy: &Draft<'_, EgressPolicy>, pool: &EgressPool, problems: &mut Problems) {
+    if pool.gateway().is_none() {
+        problems.add(policy.document.along(&["spec", "pool"]).problem(format!(
+            "pool {} has no \"gateway\": it gives pods their addresses, so policy {} cannot have \
+             egress IPs from it",
+            pool.name, policy.value.name
+        )));
+    }
 }
 
 fn check_pair(policy: &Draft<'_, EgressPolicy>, pool: &EgressPool, problems: &mut Problems) {

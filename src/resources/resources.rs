@@ -51,7 +51,7 @@ impl Resources {
         &'a self,
         gateway: &'a GatewayName,
     ) -> impl Iterator<Item = &'a EgressPool> {
-        self.pools.iter().filter(move |pool| pool.gateway == *gateway)
+        self.pools.iter().filter(move |pool| pool.gateway() == Some(gateway))
     }
 
     /// The family of the tunnel's outer packets: the first in which every node has a VTEP.

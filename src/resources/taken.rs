@@ -3,7 +3,6 @@
 //! and that of the nodes may be one.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use egret_types::Family;
 
@@ -32,7 +31,9 @@ pub(crate) fn check(drafts: &Drafts<'_>, problems: &mut Problems) {
     for pool in &drafts.pools {
         for family in Family::BOTH {
             for (index, range) in pool.value.ranges(family).iter().enumerate() {
-                let of_pool = |taken: &&Taken<'_, '_>| is_in(taken.range, *range, &pool.value);
+                let of_pool = |taken: &&Taken<'_, '_>| {
+                    taken.owner.excludes(&pool.value) && is_in(taken.range, *range, &pool.value)
+                };
                 for taken in taken.iter().filter(of_pool) {
                     let at = pool.document.item(&["spec", &family.to_string()], index);
                     problems.add(at.problem(format!(
@@ -54,7 +55,7 @@ fn collect<'d, 'a>(drafts: &'d Drafts<'a>) -> Vec<Taken<'d, 'a>> {
         let at = document.along(&["spec", "vtep"]);
         let vteps = node.vtep.iter();
         taken.extend(vteps.map(|(_, vtep)| Taken {
-            range: single(*vtep),
+            range: (*vtep).into(),
             owner: Owner::Vtep(node.name.as_str()),
             at,
         }));
@@ -89,15 +90,11 @@ fn uplink<'d, 'a>(
     let own = own.enumerate().map(|entry| ("addresses", entry));
     taken.extend(own.chain(hops.enumerate().map(|entry| ("nextHops", entry))).map(
         |(key, (index, address))| Taken {
-            range: single(address),
+            range: address.into(),
             owner: Owner::Uplink { key, of },
             at: document.item(&["spec", "uplink", key], index),
         },
     ));
-}
-
-fn single(address: IpAddr) -> AddressRange {
-    AddressRange::from(egret_types::Prefix::host(address))
 }
 
 /// Whether a range of a pool has an address of `taken` that no exclusion takes out whole.
@@ -106,6 +103,16 @@ fn is_in(taken: AddressRange, range: AddressRange, pool: &EgressPool) -> bool {
         let first = range.first().max(taken.first());
         let last = range.last().min(taken.last());
         !pool.exclude.iter().any(|hole| hole.contains(first) && hole.contains(last))
+    }
+}
+
+impl Owner<'_> {
+    /// Pod addresses are the cluster's own: there they belong.
+    fn excludes(&self, pool: &EgressPool) -> bool {
+        match self {
+            Owner::Cluster("clusterCIDRs") => pool.gateway().is_some(),
+            _ => true,
+        }
     }
 }
 

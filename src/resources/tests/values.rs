@@ -5,8 +5,8 @@ mod tests {
     use std::net::IpAddr;
 
     use egret_resources::{
-        EgressCluster, EgressIp, Guard, ProblemKind, Resources, Selector, SourceFile,
-        explicit_pairs, parse,
+        EgressCluster, EgressIp, Guard, PodNetwork, ProblemKind, Resources, Selector, Serves,
+        SourceFile, explicit_pairs, parse,
     };
     use egret_types::{DualStack, Family, PolicyName};
 
@@ -101,6 +101,39 @@ mod tests {
         assert_eq!(shown(Family::V6), ["2001:db8:ff::100-2001:db8:ff::17f", "2001:db8:ff::1"]);
         assert_eq!(pool.exclude, ["198.51.100.7".parse().unwrap()]);
         assert_eq!(pool.node.as_ref().unwrap().as_str(), "worker-1");
+    }
+
+    #[test]
+    fn a_pool_without_a_gateway_gives_pods_addresses_of_networks() {
+        let text = include_str!("../../../testdata/resources/valid-pod-addresses.yaml");
+        let resources = parse(&[source("x.yaml", text)]).unwrap();
+        let pool = &resources.pools[0];
+        let network = |network: &str, gateway| PodNetwork {
+            network: network.parse().unwrap(),
+            gateway: address(gateway),
+        };
+        let networks = vec![
+            network("10.244.1.0/24", "10.244.1.1"),
+            network("10.244.2.0/24", "10.244.2.254"),
+            network("fd00:10:244:1::/64", "fd00:10:244:1::1"),
+        ];
+        assert_eq!(pool.serves, Serves::Pods(networks));
+        assert_eq!(pool.gateway(), None);
+        let holes: Vec<String> = pool.holes().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            holes,
+            [
+                "10.244.1.7",
+                "10.244.1.0",
+                "10.244.1.1",
+                "10.244.1.255",
+                "10.244.2.0",
+                "10.244.2.254",
+                "10.244.2.255",
+                "fd00:10:244:1::",
+                "fd00:10:244:1::1",
+            ]
+        );
     }
 
     #[test]

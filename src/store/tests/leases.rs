@@ -20,7 +20,7 @@ mod tests {
         let definition = EgressPool {
             name: "tenants".parse().unwrap(),
             id: PoolId::try_from(1).unwrap(),
-            gateway: "edge".parse().unwrap(),
+            serves: egret_resources::Serves::Egress("edge".parse().unwrap()),
             ipv4: vec![range.parse().unwrap()],
             ipv6: Vec::new(),
             exclude: Vec::new(),

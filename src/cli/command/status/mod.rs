@@ -159,7 +159,7 @@ fn gateways(Cluster { node, topology }: &Cluster<'_>, records: &Records) -> Vec<
     let mut found: BTreeMap<String, GatewayInUse> = BTreeMap::new();
     for lease in records.live.iter().flat_map(|(_, record)| &record.leases) {
         let pool = node.resources.pools.iter().find(|pool| pool.name == lease.pool);
-        let Some(gateway) = pool.map(|pool| &pool.gateway) else { continue };
+        let Some(gateway) = pool.and_then(|pool| pool.gateway()) else { continue };
         let owner = node.resources.gateways.iter().find(|it| it.name == *gateway);
         let entry = GatewayInUse {
             name: gateway.to_string(),

@@ -32,7 +32,7 @@ mod tests {
         let definition = EgressPool {
             name: format!("pool-{id}").parse().unwrap(),
             id: PoolId::try_from(id).unwrap(),
-            gateway: "edge".parse().unwrap(),
+            serves: egret_resources::Serves::Egress("edge".parse().unwrap()),
             ipv4: vec![range],
             ipv6: Vec::new(),
             exclude: Vec::new(),
