@@ -29,6 +29,8 @@ pub(crate) struct Attached {
     /// The addresses it leaves with.
     #[serde(rename = "egressIPs")]
     pub(crate) egress_ips: Vec<String>,
+    /// Whether ADD gave it a pod guard.
+    pub(crate) guarded: bool,
     /// What is not as ADD made it, or as the resources want it today.
     pub(crate) differences: Vec<String>,
 }
@@ -86,6 +88,7 @@ impl Attached {
             network: attachment.network.to_string(),
             pod: parts.into_iter().flatten().collect::<Vec<_>>().join("/"),
             egress_ips: addresses.map(|(_, address)| address.to_string()).collect(),
+            guarded: record.guard().next().is_some(),
             differences: differences(local, topology, record),
         }
     }

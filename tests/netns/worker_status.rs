@@ -117,14 +117,39 @@ fn drops_are_told_by_their_reasons() {
 }
 
 #[rstest]
-fn a_tunnel_without_answers_is_named() {
-    let lab = world::builder(Families::V4).start();
+fn a_port_of_the_tunnel_that_is_closed_on_the_gateway_is_named(
+    #[values(Families::V4, Families::V6, Families::Dual)] families: Families,
+) {
+    let lab = world::builder(families).start();
     world::open(&lab);
     let pod = lab.add_pod("w1", "shop", "cart");
+    ask(&lab, &pod);
+    told(&lab, "status", 0);
     let close = "add table inet closed
         add chain inet closed in { type filter hook input priority filter; }
         add rule inet closed in udp dport 7790 drop";
     lab.node("g1").ns().program("nft").args(["-f", "-"]).input(close).run().success();
+    let server = lab.external_address(families.list()[0]);
+    let ping = pod.program("ping").args(["-n", "-i", "0.05", &server.to_string()]).start();
+    let found = problems(&told(&lab, "status", 1));
+    let vtep = underlay(if families == Families::V6 { Family::V6 } else { Family::V4 }, 21);
+    let named = format!("is UDP port 7790 open on g1 ({vtep})?");
+    let told_it = |it: &String| it.contains("nothing comes back") && it.contains(&named);
+    assert_eq!(found.iter().filter(|it| told_it(it)).count(), found.len(), "{found:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    lab.node("g1").ns().exec("nft delete table inet closed").success();
+    ask(&lab, &pod);
+    told(&lab, "status", 0);
+    drop(ping);
+}
+
+/// Where nothing has ever come back, nobody need talk at this moment.
+#[rstest]
+fn a_tunnel_that_never_had_an_answer_is_named() {
+    let lab = world::builder(Families::V4).start();
+    world::open(&lab);
+    let pod = lab.add_pod("w1", "shop", "cart");
+    lab.node("g1").egretctl("gateway down").success();
     for _ in 0..6 {
         let patience = Duration::from_millis(50);
         let client = Client { patience, ..Client::new(lab.external_address(Family::V4)) };
@@ -132,9 +157,6 @@ fn a_tunnel_without_answers_is_named() {
     }
     let found = problems(&told(&lab, "status", 1));
     assert!(found.iter().any(|it| it.contains("nothing comes back")), "{found:?}");
-    lab.node("g1").ns().exec("nft delete table inet closed").success();
-    ask(&lab, &pod);
-    told(&lab, "status", 0);
 }
 
 #[rstest]

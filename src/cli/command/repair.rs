@@ -71,7 +71,13 @@ fn put_guard_back(node: &Node, kernel: &mut LinuxKernel) -> Result<(), CliError>
         apply::refuse_shared_port(kernel, &foundation)?;
         foundation.clear();
     }
-    Ok(apply::ensure_guarded(kernel, &topology.tunnel_guard()?, &foundation)?)
+    let guard = topology.tunnel_guard()?;
+    let missing = !apply::differences(kernel, std::slice::from_ref(&guard))?.is_empty();
+    apply::ensure_guarded(kernel, &guard, &foundation)?;
+    if missing {
+        output::line(format_args!("wrote {}", guard.object))?;
+    }
+    Ok(())
 }
 
 /// Where pods may go, as their records have it: sets that somebody emptied or filled by hand.

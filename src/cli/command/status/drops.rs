@@ -14,8 +14,21 @@ pub(super) struct Drop {
     pub(super) meaning: &'static str,
 }
 
-/// From the counters of `netdev egret` in the egret namespace and of the tunnel guard.
-pub(super) fn drops(frames: &[Counter], guard: &[Counter]) -> Vec<Drop> {
+/// The counters of the tables that the worker side is made of.
+pub(super) struct Counted {
+    /// Of `netdev egret` in the egret namespace.
+    pub(super) frames: Vec<Counter>,
+    /// Of the tunnel guard.
+    pub(super) tunnel: Vec<Counter>,
+    /// Of the pod guard on the node's ends of primary links.
+    pub(super) sources: Vec<Counter>,
+    /// Of the pod guard where the node forwards.
+    pub(super) destinations: Vec<Counter>,
+}
+
+/// Every reason, also those for which nothing was dropped.
+pub(super) fn drops(counted: &Counted) -> Vec<Drop> {
+    let Counted { frames, tunnel, sources, destinations } = counted;
     let count = |table: &[Counter], is: &dyn Fn(&Counter) -> bool| {
         table.iter().filter(|counter| is(counter)).map(|counter| counter.packets).sum()
     };
@@ -27,12 +40,18 @@ pub(super) fn drops(frames: &[Counter], guard: &[Counter]) -> Vec<Drop> {
         drop("forgedSource", forged, "sent by a pod with an address or identity not its own"),
         drop("notAllowed", count(frames, &is_decision), "to where its policies do not lead"),
         drop("lateAnswer", count(frames, &|it| it.chain == "worker"), "answer for no pod of today"),
-        drop("tunnelFromPod", count(guard, &|it| it.chain == "forward"), "tunnel, sent by a pod"),
+        drop("tunnelFromPod", count(tunnel, &|it| it.chain == "forward"), "tunnel, sent by a pod"),
         drop(
             "tunnelFromProcess",
-            count(guard, &|it| it.chain == "output"),
+            count(tunnel, &|it| it.chain == "output"),
             "tunnel, sent by a process of this node",
         ),
+        drop(
+            "guardSource",
+            count(sources, &|_| true),
+            "primary link, from an address not the pod's own",
+        ),
+        drop("guardDestination", count(destinations, &|_| true), "primary link, past the tunnel"),
     ]
 }
 
@@ -60,9 +79,18 @@ mod tests {
             counter("dropped", 0, 100),
             counter("gateway", 1, 100),
         ];
-        let guard = [counter("input", 2, 100), counter("forward", 0, 6), counter("output", 0, 7)];
+        let counted = Counted {
+            frames: frames.into(),
+            tunnel: vec![
+                counter("input", 2, 100),
+                counter("forward", 0, 6),
+                counter("output", 0, 7),
+            ],
+            sources: vec![counter("source", 3, 8), counter("source6", 0, 9)],
+            destinations: vec![counter("outside", 1, 10)],
+        };
         let found: Vec<_> =
-            drops(&frames, &guard).iter().map(|drop| (drop.reason, drop.packets)).collect();
+            drops(&counted).iter().map(|drop| (drop.reason, drop.packets)).collect();
         let expected = [
             ("forgedMAC", 1),
             ("forgedSource", 2),
@@ -70,6 +98,8 @@ mod tests {
             ("lateAnswer", 5),
             ("tunnelFromPod", 6),
             ("tunnelFromProcess", 7),
+            ("guardSource", 17),
+            ("guardDestination", 10),
         ];
         assert_eq!(found, expected);
     }

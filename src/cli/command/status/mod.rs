@@ -17,7 +17,8 @@ use egret_egress::topology::Topology;
 use egret_kernel::{LinuxKernel, Traffic};
 use egret_types::ours;
 
-use self::value::{GatewayInUse, Status, Tunnel};
+use self::drops::Counted;
+use self::value::{GatewayInUse, Guarded, Status, Tunnel};
 use crate::args::Format;
 use crate::attached::{self, Attached};
 use crate::error::CliError;
@@ -81,19 +82,28 @@ fn take(
     if let (Some(topology), true) = (topology, tunnel.is_some()) {
         problems.extend(guard(topology, &mut kernel)?);
     }
-    if tunnel.is_some() && !attachments.is_empty() {
-        problems.extend(unanswered(&mut kernel)?);
+    let gateways = cluster.map(|cluster| gateways(cluster, &records)).unwrap_or_default();
+    if let (Some(tunnel), false) = (&tunnel, attachments.is_empty()) {
+        problems.extend(unanswered(&mut kernel, tunnel, &gateways)?);
     }
     Ok(Status {
         node: None,
-        gateways: cluster.map(|cluster| gateways(cluster, &records)).unwrap_or_default(),
+        guard: Guarded::of(&attachments),
+        gateways,
         attachments,
         tunnel,
-        drops: drops::drops(
-            &unless_gone(kernel.counters(Place::Egret, TableFamily::Netdev, ours::NFT_TABLE))?,
-            &kernel.counters(Place::Root, TableFamily::Inet, ours::NFT_TUNNEL_TABLE)?,
-        ),
+        drops: drops::drops(&counted(&mut kernel)?),
         problems,
+    })
+}
+
+fn counted(kernel: &mut LinuxKernel) -> Result<Counted, CliError> {
+    let mut of = |place, family, table| unless_gone(kernel.counters(place, family, table));
+    Ok(Counted {
+        frames: of(Place::Egret, TableFamily::Netdev, ours::NFT_TABLE)?,
+        tunnel: of(Place::Root, TableFamily::Inet, ours::NFT_TUNNEL_TABLE)?,
+        sources: of(Place::Root, TableFamily::Netdev, ours::NFT_GUARD_TABLE)?,
+        destinations: of(Place::Root, TableFamily::Inet, ours::NFT_GUARD_TABLE)?,
     })
 }
 
@@ -126,6 +136,7 @@ fn tunnel(kernel: &mut LinuxKernel) -> Result<Option<Tunnel>, CliError> {
     Ok(link.map(|link| Tunnel {
         up: link.up,
         mtu: link.mtu,
+        port: link.vxlan.map_or(ours::PORT, |vxlan| vxlan.port),
         sent_packets: traffic.sent_packets,
         received_packets: traffic.received_packets,
     }))
@@ -138,7 +149,11 @@ fn traffic(kernel: &mut LinuxKernel) -> Result<Traffic, CliError> {
 
 /// A tunnel that sends and gets nothing back: its port may be closed on the gateway, which only the
 /// gateway can name for certain.
-fn unanswered(kernel: &mut LinuxKernel) -> Result<Option<String>, CliError> {
+fn unanswered(
+    kernel: &mut LinuxKernel,
+    tunnel: &Tunnel,
+    gateways: &[GatewayInUse],
+) -> Result<Option<String>, CliError> {
     let before = traffic(kernel)?;
     let never = before.sent_packets >= UNANSWERED && before.received_packets == 0;
     let silent = never || {
@@ -147,10 +162,15 @@ fn unanswered(kernel: &mut LinuxKernel) -> Result<Option<String>, CliError> {
         after.received_packets == before.received_packets
             && after.sent_packets - before.sent_packets >= UNANSWERED
     };
+    let owner = |it: &GatewayInUse| Some(format!("{} ({})", it.owner.as_ref()?, it.vtep?));
+    let owners: Vec<String> = gateways.iter().filter_map(owner).collect();
+    let on = if owners.is_empty() { "the gateway".to_owned() } else { owners.join(", ") };
     Ok(silent.then(|| {
-        "the tunnel sends, and nothing comes back: look at egretctl gateway status on the gateway, \
-         which names a closed port and what it drops"
-            .to_owned()
+        format!(
+            "the tunnel sends, and nothing comes back: is UDP port {} open on {on}? egretctl gateway \
+             status there names a closed port, and what else it drops",
+            tunnel.port
+        )
     }))
 }
 

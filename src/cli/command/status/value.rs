@@ -18,6 +18,8 @@ pub(super) struct Status {
     pub(super) attachments: Vec<Attached>,
     /// Absent until the first selected pod or `gateway up`.
     pub(super) tunnel: Option<Tunnel>,
+    /// The pod guard.
+    pub(super) guard: Guarded,
     /// Gateways whose egress IPs are in use here.
     pub(super) gateways: Vec<GatewayInUse>,
     pub(super) drops: Vec<Drop>,
@@ -32,8 +34,44 @@ pub(super) struct Tunnel {
     pub(super) up: bool,
     /// In bytes.
     pub(super) mtu: u32,
+    /// UDP port, here and on the gateways.
+    pub(super) port: u16,
     pub(super) sent_packets: u64,
     pub(super) received_packets: u64,
+}
+
+/// Which attachments have a pod guard, as recorded; what became of it is among their differences.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Guarded {
+    /// So many.
+    pub(super) guarded: usize,
+    /// The container ids of the others, whose ADD went without.
+    pub(super) unguarded: Vec<String>,
+}
+
+impl Guarded {
+    /// Of all attachments.
+    pub(super) fn of(attachments: &[Attached]) -> Self {
+        let mut all = Self::default();
+        for attached in attachments {
+            if attached.guarded {
+                all.guarded += 1;
+            } else {
+                all.unguarded.push(attached.container_id.clone());
+            }
+        }
+        all
+    }
+
+    fn line(&self) -> String {
+        let pods =
+            format!("pod guard: {} of {}", self.guarded, self.guarded + self.unguarded.len());
+        match &self.unguarded[..] {
+            [] => format!("{pods} attachments"),
+            without => format!("{pods} attachments, not on {}", without.join(", ")),
+        }
+    }
 }
 
 /// A gateway as this node uses it.
@@ -64,6 +102,7 @@ impl Status {
                 tunnel.received_packets
             ))?,
         }
+        output::line(self.guard.line())?;
         let rows: Vec<_> = self.attachments.iter().map(Attached::row).collect();
         output::table(&Attached::HEADERS, &rows)?;
         let rows: Vec<_> = self.gateways.iter().map(GatewayInUse::row).collect();
