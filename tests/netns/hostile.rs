@@ -17,7 +17,7 @@ use crate::world::{self, SHOP};
 
 /// What may happen to the root namespace of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hostility {
+pub(crate) enum Hostility {
     /// Nothing is forwarded, says iptables and a table of somebody's.
     ForwardDrop,
     /// Everything that leaves is masqueraded.
@@ -45,7 +45,7 @@ fn iptables(node: &Ns, line: &str) {
 }
 
 impl Hostility {
-    fn strike(self, node: &Node) {
+    pub(crate) fn strike(self, node: &Node) {
         let root = node.ns();
         match self {
             Hostility::ForwardDrop => {
@@ -140,17 +140,17 @@ fn send_invalid(lab: &Lab, node: &Node) {
 
 /// What a pod's traffic met while something else was done.
 #[derive(Debug, PartialEq, Eq)]
-struct Ride {
+pub(crate) struct Ride {
     /// Echo requests without an answer, 50 a second over each family.
     lost: u32,
     /// Transfers over TCP and questions over UDP that failed.
     failed: Vec<String>,
 }
 
-const SMOOTH: Ride = Ride { lost: 0, failed: Vec::new() };
+pub(crate) const SMOOTH: Ride = Ride { lost: 0, failed: Vec::new() };
 
 /// Sends all the while over both families; before, during and after the work.
-fn ride(lab: &Lab, pod: &Pod, work: impl FnOnce()) -> Ride {
+pub(crate) fn ride(lab: &Lab, pod: &Pod, work: impl FnOnce()) -> Ride {
     let running = AtomicBool::new(true);
     let lost = AtomicU32::new(0);
     let on = || running.load(Ordering::Relaxed);
@@ -284,7 +284,7 @@ fn a_flush_takes_the_tunnel_guard_and_repair_puts_it_back() {
     assert!(ride(&lab, &pod, interrupted).lost > 0);
 }
 
-fn probe(ns: &Ns, line: &str) -> Finished {
+pub(crate) fn probe(ns: &Ns, line: &str) -> Finished {
     let program: Program = ns.program(env!("CARGO_BIN_EXE_egret-probe"));
     program.args(line.split_whitespace()).run()
 }

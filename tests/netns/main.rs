@@ -33,6 +33,8 @@ mod hygiene;
 #[cfg(test)]
 mod inbound;
 #[cfg(test)]
+mod interference;
+#[cfg(test)]
 mod interrupted;
 #[cfg(test)]
 mod ipam_plugin;

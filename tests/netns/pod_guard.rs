@@ -27,7 +27,7 @@ fn set_guard(lab: &Lab, mode: &str) {
 }
 
 /// Both tenants are sent through the gateway to the host outside, and to nobody behind it.
-fn world(families: Families, main: MainPlugin, mode: &str) -> Lab {
+pub(crate) fn world(families: Families, main: MainPlugin, mode: &str) -> Lab {
     let lab = world::builder(families).main(main).far_host().start();
     // What is forged must reach the guard: no other filter may be in its way.
     for scope in ["all", "default"] {
@@ -59,13 +59,13 @@ const UNSTEERED: u16 = 41_006;
 const ACTS: [u16; 6] = [BOUND_TCP, BOUND_UDP, INVALID_TCP, INVALID_UDP, FORGED, UNSTEERED];
 
 /// A client past all routes.
-fn bound(server: IpAddr, source_port: u16) -> Client {
+pub(crate) fn bound(server: IpAddr, source_port: u16) -> Client {
     let patience = Duration::from_millis(300);
     Client { device: Some("eth0".into()), source_port, patience, ..Client::new(server) }
 }
 
 /// The MAC of the pod's next hop on its primary link.
-fn next_hop_mac(pod: &Pod, family: Family) -> MacAddr {
+pub(crate) fn next_hop_mac(pod: &Pod, family: Family) -> MacAddr {
     let gateways = pod.result()["ips"].as_array().unwrap().iter();
     let mut gateways = gateways.filter_map(|ip| ip["gateway"].as_str()?.parse::<IpAddr>().ok());
     let gateway = gateways.find(|address| Family::of(*address) == family).unwrap();

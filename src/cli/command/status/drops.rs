@@ -79,7 +79,7 @@ mod tests {
             counter("dropped", 0, 100),
             counter("gateway", 1, 100),
         ];
-        let counted = Counted {
+        let tables = Counted {
             frames: frames.into(),
             tunnel: vec![
                 counter("input", 2, 100),
@@ -89,8 +89,7 @@ mod tests {
             sources: vec![counter("source", 3, 8), counter("source6", 0, 9)],
             destinations: vec![counter("outside", 1, 10)],
         };
-        let found: Vec<_> =
-            drops(&counted).iter().map(|drop| (drop.reason, drop.packets)).collect();
+        let found: Vec<_> = drops(&tables).iter().map(|drop| (drop.reason, drop.packets)).collect();
         let expected = [
             ("forgedMAC", 1),
             ("forgedSource", 2),
