@@ -7,7 +7,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use egret_cni::{Exec, Invocation, Output};
+use egret_cni::{Exec, Invocation, LONGEST_OUTPUT, Output};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -78,8 +78,47 @@ fn feed(stdin: Option<ChildStdin>, input: &str) -> io::Result<()> {
     }
 }
 
+/// One byte more than may be kept: it tells the longest output from one that goes on.
 fn read(stdout: Option<ChildStdout>) -> io::Result<Vec<u8>> {
     let mut printed = Vec::new();
-    stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut printed))?;
+    let limit = LONGEST_OUTPUT as u64 + 1;
+    stdout.map_or(Ok(0), |stdout| stdout.take(limit).read_to_end(&mut printed))?;
+    if printed.len() > LONGEST_OUTPUT {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     Ok(printed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// What a plugin answers that prints this many bytes and, when that is too many, then
+    /// stays for a minute.
+    fn printing(bytes: usize) -> io::Result<Output> {
+        let script = format!(
+            "head -c {bytes} /dev/zero; exec >&-; [ {bytes} -le {LONGEST_OUTPUT} ] || exec sleep 60"
+        );
+        let invocation = Invocation {
+            path: Path::new("/bin/sh"),
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            stdin: &script,
+            deadline: Duration::from_secs(30),
+        };
+        Programs.run(&invocation)
+    }
+
+    #[test]
+    fn what_a_plugin_prints_is_read_to_its_limit_and_not_a_byte_further() {
+        for bytes in [0, LONGEST_OUTPUT] {
+            assert_eq!(printing(bytes).unwrap().stdout.len(), bytes);
+        }
+        let begin = Instant::now();
+        let refused = printing(LONGEST_OUTPUT + 1).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
+        assert!(begin.elapsed() < Duration::from_secs(20), "it was waited for");
+    }
 }

@@ -39,12 +39,17 @@ pub struct Output {
     pub stdout: Vec<u8>,
 }
 
+/// How much of what a plugin prints is read. A result is a few hundred bytes: what is longer is no
+/// result, and a plugin that prints without end must not take the memory of the node.
+pub const LONGEST_OUTPUT: usize = 1 << 20;
+
 /// Finding and running programs, and waiting.
 pub trait Exec {
     /// The first directory of `paths` that has an executable file of this name gives the path.
     fn find(&self, plugin: &str, paths: &[PathBuf]) -> Option<PathBuf>;
 
-    /// Runs it to its end, or ends it at its deadline ([`io::ErrorKind::TimedOut`]).
+    /// Runs it to its end, or ends it: at its deadline ([`io::ErrorKind::TimedOut`]), or when it
+    /// has printed more than [`LONGEST_OUTPUT`] ([`io::ErrorKind::FileTooLarge`]).
     fn run(&self, invocation: &Invocation<'_>) -> io::Result<Output>;
 
     /// Waits before the next attempt.
@@ -101,7 +106,8 @@ impl<'a> Delegate<'a> {
     /// # Errors
     /// The plugin's own error with its code and message; [`Code::IO_FAILURE`] if it could not be
     /// run or told no error; [`Code::TRY_AGAIN_LATER`] if its file is being written or it did not
-    /// end in time; [`Code::DECODING_FAILURE`] if it printed no result.
+    /// end in time; [`Code::DECODING_FAILURE`] if it printed no result, or more than
+    /// [`LONGEST_OUTPUT`].
     pub fn add(&self) -> Result<IpamResult, CniError> {
         let text = self.call(Command::Add, &self.document)?;
         IpamResult::parse(&text).map_err(|error| error.in_context(&self.plugin))
@@ -187,6 +193,9 @@ impl<'a> Delegate<'a> {
                     let late = CniError::caused_by(Code::TRY_AGAIN_LATER, &error);
                     return Err(late.in_context(context));
                 }
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    return Err(self.too_long());
+                }
                 Err(error) if error.kind() != io::ErrorKind::ExecutableFileBusy => {
                     let context = format!("run {}", self.path.display());
                     return Err(CniError::caused_by(Code::IO_FAILURE, &error).in_context(context));
@@ -198,6 +207,13 @@ impl<'a> Delegate<'a> {
         }
         let msg = format!("{} is being written and cannot be run", self.path.display());
         Err(CniError::new(Code::TRY_AGAIN_LATER, msg))
+    }
+
+    fn too_long(&self) -> CniError {
+        let msg =
+            format!("plugin {:?} printed more than 1 MiB ({LONGEST_OUTPUT} bytes)", self.plugin);
+        CniError::new(Code::DECODING_FAILURE, msg)
+            .with_details(format!("{} was ended", self.path.display()))
     }
 
     fn silent(&self, command: Command, output: &Output) -> CniError {
@@ -340,6 +356,15 @@ mod tests {
             assert_eq!(error.code().number(), code, "{error}");
             assert_eq!(script.commands(), "ADD");
         }
+    }
+
+    #[test]
+    fn a_plugin_that_prints_too_much_is_named() {
+        let script = Script::new([Err(io::ErrorKind::FileTooLarge.into())]);
+        let error = with(&script, |delegate| delegate.add().err().unwrap());
+        assert_eq!(error.code(), Code::DECODING_FAILURE);
+        assert!(error.msg().contains("\"egret-ipam\" printed more than 1 MiB"), "{error}");
+        assert_eq!(*script.pauses.borrow(), 0);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use answer::answer_always;
 pub use args::{CniArgs, RequestedIp};
 pub use command::{Command, Variable};
 pub use config::NetworkConfig;
-pub use delegate::{Delegate, Exec, Invocation, Output};
+pub use delegate::{Delegate, Exec, Invocation, LONGEST_OUTPUT, Output};
 pub use dispatch::{About, Added, Plugin, run};
 pub use dns::Dns;
 pub use environment::Environment;

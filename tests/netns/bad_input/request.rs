@@ -1,5 +1,7 @@
 //! What a runtime and a network configuration list give to ADD.
 
+use std::time::{Duration, Instant};
+
 use egret_tests::{Families, PluginRun, Snapshot};
 use serde_json::{Value, json};
 
@@ -58,6 +60,21 @@ fn what_the_runtime_must_give_is_asked_for() {
     scene.refused("an address that is not there", wrong, 7, &["10.244.11.99", "eth0"]);
     let other = scene.add().variable("CNI_IFNAME", "eth7");
     scene.refused("another interface", other, 7, &["eth7"]);
+}
+
+/// An IPAM plugin that prints without end: what it does with the node's memory is not ours to suffer.
+#[test]
+fn an_ipam_plugin_that_never_stops_printing_is_ended_and_named() {
+    let lab = world::builder(Families::Dual).start();
+    let scene = Scene::new(&lab);
+    let node = lab.node("w1");
+    let plugin = node.script("chatty", "[ \"$CNI_COMMAND\" = ADD ] && exec yes\nexit 0\n");
+    node.set_key("ipam", json!({ "type": "chatty" }));
+    let path = plugin.parent().unwrap().display().to_string();
+    let begin = Instant::now();
+    let add = scene.add().variable("CNI_PATH", &path);
+    scene.refused("endless output", add, 6, &["chatty", "1 MiB"]);
+    assert!(begin.elapsed() < Duration::from_secs(5), "it was ended at its deadline");
 }
 
 /// Item 25 of the conformance list: what is not ours passes, unknown keys and order kept.
