@@ -1,5 +1,7 @@
 //! Choosing a pair for an owner: the three swaps of [`ports`](crate::ports) and who wins them.
 
+use std::collections::BTreeSet;
+
 use egret_types::PairIndex;
 
 use crate::{
@@ -111,10 +113,11 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
 
     /// The three swaps.
     fn start(&self, pool: &Pool, owner: &Owner) -> Result<Option<Granted>, IpamError> {
-        let lease = match self.unfinished(pool, owner)? {
-            Some(lease) => lease,
+        let begun = match self.unfinished(pool, owner)? {
+            Some(lease) => Some(lease),
             None => self.create_lease(pool, owner)?,
         };
+        let Some(lease) = begun else { return Ok(None) };
         let claim = Claim::to(&lease, pool.name(), self.stamps.token());
         if self.port.create(&claim)? == Creation::Exists {
             self.withdraw(&lease, &claim.key_of())?;
@@ -139,28 +142,37 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
         Ok(self.port.pending(pool.id())?.into_iter().find(mine))
     }
 
-    /// Step 1: a pending lease on the next free pair.
-    fn create_lease(&self, pool: &Pool, owner: &Owner) -> Result<Lease, IpamError> {
+    /// Step 1: a pending lease on the next free pair. `None`: the pool was full for a moment only.
+    fn create_lease(&self, pool: &Pool, owner: &Owner) -> Result<Option<Lease>, IpamError> {
         self.refuse_moved(pool)?;
         let cursor = self.port.hint(pool.id(), Hint::Cursor).and_then(|text| parse_cursor(&text));
         let mut occupied = self.port.occupied(pool.id())?;
-        let mut swept = false;
         loop {
             let Some((index, pair)) = pool.next_free(cursor, &occupied) else {
-                if swept || !self.sweep(pool)? {
-                    return Err(pool.exhausted(&occupied));
-                }
-                swept = true;
-                occupied = self.port.occupied(pool.id())?;
-                continue;
+                let full = !self.sweep(pool)? && self.is_settled(pool, owner, &occupied)?;
+                return if full { Err(pool.exhausted(&occupied)) } else { Ok(None) };
             };
             let lease = self.new_lease(pool, (index, pair), owner, Origin::Allocated);
             if self.port.create(&lease)? == Creation::Created {
                 self.port.set_hint(pool.id(), Hint::Cursor, &index.number().to_string());
-                return Ok(lease);
+                return Ok(Some(lease));
             }
             occupied.insert(index);
         }
+    }
+
+    /// Nothing has changed since these pairs were found occupied, and nobody has allocated for the
+    /// owner. Allocations at work have more pairs than they keep: two for one owner begin two
+    /// leases, and one gives its own back.
+    fn is_settled(
+        &self,
+        pool: &Pool,
+        owner: &Owner,
+        occupied: &BTreeSet<PairIndex>,
+    ) -> Result<bool, IpamError> {
+        let key = ClaimKey { pool: pool.name().clone(), owner: owner.clone() };
+        let unclaimed = !matches!(self.claim(&key)?, Lookup::Found(_));
+        Ok(unclaimed && self.port.occupied(pool.id())? == *occupied)
     }
 
     pub(crate) fn new_lease(
@@ -201,16 +213,17 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
     }
 
     /// Deletes what others began and did not finish in a full pool: pending leases that no claim
-    /// names. Whether there were any.
+    /// names. Whether there were any, also when somebody was faster and finished or deleted it.
     fn sweep(&self, pool: &Pool) -> Result<bool, IpamError> {
-        let mut swept = false;
+        let mut found = false;
         for lease in self.port.leases(pool.id())?.found {
             let begun = lease.state == LeaseState::Pending && lease.origin == Origin::Allocated;
             if begun && !self.is_claimed(&lease)? {
-                swept |= self.port.delete(&lease)?.is_done();
+                self.port.delete(&lease)?;
+                found = true;
             }
         }
-        Ok(swept)
+        Ok(found)
     }
 
     /// The owner's claim is to this lease.

@@ -182,6 +182,21 @@ mod tests {
         }
     }
 
+    /// Two that allocate for one owner have a pair too much for a moment.
+    #[test]
+    fn a_pool_that_is_full_for_a_moment_refuses_nobody() {
+        let pool = pool(1, "203.0.113.50-203.0.113.51");
+        let shop: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "shop");
+        let bank: Body<'_, Outcome> = &|_, store| allocate(store, &pool, "bank");
+        let search = Search { switches: 3, kill: None };
+        let fresh = || checked(&[&pool]);
+        let runs = explore(search, &[shop, shop, bank], fresh, |store, outcomes, choices| {
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?} ({choices:?})");
+            judge(store, &pool, &outcomes.iter().collect::<Vec<_>>(), choices);
+        });
+        assert!(runs > 500, "only {runs} runs");
+    }
+
     #[test]
     fn an_explicit_pair_and_an_allocation_never_meet_on_it() {
         let pool = pool(1, "203.0.113.50-203.0.113.51");
