@@ -1,9 +1,11 @@
 //! What can be asked on the command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use egret_types::{ContainerId, NodeName};
+use egret_types::{ContainerId, NodeName, PoolName};
 
 /// Stable egress IPs for pods: look, check and act on this node.
 #[derive(Debug, Parser)]
@@ -36,6 +38,20 @@ pub(crate) enum Command {
     Gateway {
         #[command(subcommand)]
         command: GatewayCommand,
+    },
+    /// The pools, and how many of their egress pairs are free
+    Pools {
+        /// Form of the answer
+        #[arg(long, short, default_value = "table")]
+        output: Format,
+    },
+    /// Who owns which egress pair on this node, and which pods use it
+    Leases {
+        #[command(subcommand)]
+        command: Option<LeasesCommand>,
+        /// Form of the answer
+        #[arg(long, short, default_value = "table")]
+        output: Format,
     },
     /// Remove what all pods of this node shared when no pod is left
     Gc {
@@ -77,6 +93,46 @@ pub(crate) enum GatewayCommand {
         #[arg(long, short, default_value = "table")]
         output: Format,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LeasesCommand {
+    /// Take a lease that no pod uses away from its owner
+    Release {
+        /// The pool
+        pool: PoolName,
+        /// Which pair of it: its index, or one of its addresses
+        pair: PairArg,
+    },
+}
+
+/// An egress pair of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PairArg {
+    /// By its number.
+    Index(u32),
+    /// By one of its addresses.
+    Address(IpAddr),
+}
+
+impl FromStr for PairArg {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = |_| text.parse().map(PairArg::Address);
+        text.parse()
+            .map(PairArg::Index)
+            .or_else(address)
+            .map_err(|_| "wanted an index or an address")
+    }
+}
+
+impl std::fmt::Display for PairArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PairArg::Index(index) => write!(f, "pair {index}"),
+            PairArg::Address(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// How an answer is printed.

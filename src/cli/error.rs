@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use egret_egress::kernel::Failure;
 use egret_egress::topology::TopologyError;
 use egret_egress::underlay::UnderlayError;
-use egret_types::{ContainerId, Family, GatewayName, LinkName, NodeName};
+use egret_ipam::Lease;
+use egret_types::{
+    Attachment, ContainerId, Family, GatewayName, LinkName, NodeName, PoolId, PoolName,
+};
+
+use crate::args::PairArg;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -31,6 +36,24 @@ pub(crate) enum CliError {
     Store(#[from] egret_store::Error),
     #[error("{0}")]
     Holder(#[from] egret_ipam::PortError),
+    #[error("{0}")]
+    Ipam(#[from] egret_ipam::IpamError),
+    #[error("{} cannot be read any more, and keeps its pair from others", .0.display())]
+    DamagedRecord(PathBuf),
+    #[error("{0} holds a lease that does not exist; see egretctl gc")]
+    StrayHolder(Attachment),
+    #[error("pool {name} (id {}) has {leases} leases on this node and is in no resource", id.number())]
+    NoSuchPool { id: PoolId, name: PoolName, leases: usize },
+    #[error("there is no lease on {pair} of pool {pool}")]
+    NoLease { pool: PoolName, pair: PairArg },
+    #[error("{attachment} uses the {lease}: delete the pod first")]
+    LeaseInUse { lease: Box<Lease>, attachment: Attachment },
+    #[error(
+        "somebody uses the {0}, or the record of a holder is damaged and nobody knows: not released"
+    )]
+    LeaseHeld(Box<Lease>),
+    #[error("somebody changed the {0} meanwhile: not released, try again")]
+    LeaseChanged(Box<Lease>),
     #[error("egress address {address} is {what}: exclude it from its pool")]
     TakenAddress { address: std::net::IpAddr, what: String },
     #[error("no attachment of container {0} is recorded on this node")]

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command, GatewayCommand};
+use crate::args::{Args, Command, GatewayCommand, LeasesCommand};
 use crate::command::gc::Mode;
 use crate::node::{Local, Node};
 use crate::output::Outcome;
@@ -33,6 +33,15 @@ fn main() -> ExitCode {
         }
         Command::Gateway { command: GatewayCommand::Status { output } } => {
             Node::load(&args).and_then(|node| command::gateway_status::run(&node, *output))
+        }
+        Command::Pools { output } => {
+            Node::load(&args).and_then(|node| command::pools::run(&node, *output))
+        }
+        Command::Leases { command: None, output } => {
+            Local::load(&args).and_then(|local| command::leases::run(&local, *output))
+        }
+        Command::Leases { command: Some(LeasesCommand::Release { pool, pair }), .. } => {
+            Local::load(&args).and_then(|local| command::leases_release::run(&local, pool, *pair))
         }
         Command::Gc { dry_run } => {
             Local::load(&args).and_then(|local| command::gc::run(&local, Mode::from(*dry_run)))

@@ -123,6 +123,13 @@ impl Pool {
         count_below(&self.closed, self.usable()) - self.holes()
     }
 
+    /// How many pairs an allocation may choose that are not occupied.
+    pub fn free(&self, occupied: &BTreeSet<PairIndex>) -> u32 {
+        let open = self.usable() - count_below(&self.closed, self.usable());
+        let taken = occupied.iter().filter(|&&index| self.is_open(index)).count();
+        open.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
     /// The addresses of a pair; `None` for a hole and beyond the usable indexes.
     pub fn pair(&self, index: PairIndex) -> Option<Pair> {
         let i = index.number();
@@ -415,6 +422,9 @@ mod tests {
         let pool = Pool::new(&definition, &named);
         assert_eq!((pool.holes(), pool.named()), (2, 1));
         let mut occupied = BTreeSet::new();
+        assert_eq!(pool.free(&occupied), 5);
+        // One is no pair of the pool, and one was never free.
+        assert_eq!(pool.free(&BTreeSet::from([index(2), index(4), index(9)])), 4);
         let mut order = Vec::new();
         let mut cursor = Some(index(4));
         while let Some((next, _)) = pool.next_free(cursor, &occupied) {
@@ -423,6 +433,7 @@ mod tests {
             cursor = Some(next);
         }
         assert_eq!(order, [5, 6, 7, 2, 3]);
+        assert_eq!(pool.free(&occupied), 0);
         assert!(pool.pair(index(4)).is_some(), "a named pair is still a pair");
     }
 

@@ -1,9 +1,12 @@
 //! Leases and who holds them, for those who only look: `egretctl leases` and `pools`. Nothing here
 //! writes, except that a damaged record is set aside when it is met.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use egret_ipam::{BootId, Holder, HolderPort, Lease, LeasePort, PortError};
+use egret_ipam::{
+    BootId, Holder, HolderPort, Lease, LeaseKey, LeasePort, PortError, ports::Record,
+};
 
 use crate::{HolderDir, LeaseDir};
 
@@ -32,24 +35,23 @@ pub fn read(state_dir: &Path, boot: &BootId) -> Result<Inventory, PortError> {
     let (leases, holders) = (LeaseDir::new(state_dir), HolderDir::new(state_dir).list()?);
     let mut inventory = Inventory { lost: holders.lost, ..Inventory::default() };
     let live: Vec<Holder> = holders.found.into_iter().filter(|h| h.boot == *boot).collect();
+    let mut by_lease: BTreeMap<LeaseKey, Vec<&Holder>> = BTreeMap::new();
+    for holder in &live {
+        for held in &holder.leases {
+            by_lease.entry(held.key()).or_default().push(holder);
+        }
+    }
+    let mut keys = BTreeSet::new();
     for pool in leases.pools()? {
         let listing = leases.leases(pool)?;
         inventory.lost.extend(listing.lost);
         for lease in listing.found {
-            let uses = |holder: &&Holder| {
-                holder.leases.iter().any(|held| held.identity() == lease.identity())
-            };
-            let holders = live.iter().filter(uses).cloned().collect();
-            inventory.leases.push(HeldBy { lease, holders });
+            let holders = by_lease.get(&lease.key()).into_iter().flatten().copied().cloned();
+            keys.insert(lease.key());
+            inventory.leases.push(HeldBy { holders: holders.collect(), lease });
         }
     }
-    inventory.stray = live.into_iter().filter(|holder| !is_backed(holder, &inventory)).collect();
+    let is_backed = |holder: &Holder| holder.leases.iter().all(|held| keys.contains(&held.key()));
+    inventory.stray = live.iter().filter(|holder| !is_backed(holder)).cloned().collect();
     Ok(inventory)
-}
-
-fn is_backed(holder: &Holder, inventory: &Inventory) -> bool {
-    holder
-        .leases
-        .iter()
-        .all(|held| inventory.leases.iter().any(|entry| entry.lease.identity() == held.identity()))
 }

@@ -39,6 +39,8 @@ mod interrupted;
 #[cfg(test)]
 mod ipam_plugin;
 #[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod locks;
