@@ -5,6 +5,8 @@ mod again;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod chains;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod containerd;

@@ -19,6 +19,7 @@ pub struct PodSpec<'lab> {
     link: String,
     args: Vec<(String, String)>,
     sysctls: Vec<(String, String)>,
+    capabilities: Option<String>,
 }
 
 impl<'lab> PodSpec<'lab> {
@@ -36,6 +37,7 @@ impl<'lab> PodSpec<'lab> {
             link: "eth0".to_owned(),
             args: args.map(|(key, value)| (key.to_owned(), value)).into(),
             sysctls: Vec::new(),
+            capabilities: None,
         }
     }
 
@@ -58,6 +60,13 @@ impl<'lab> PodSpec<'lab> {
     #[must_use]
     pub fn without_arguments(mut self) -> Self {
         self.args.clear();
+        self
+    }
+
+    /// What the runtime has to say to plugins with a capability, the same for every operation.
+    #[must_use]
+    pub fn capabilities(mut self, given: &Value) -> Self {
+        self.capabilities = Some(given.to_string());
         self
     }
 
@@ -187,8 +196,12 @@ impl Pod<'_> {
     /// cnitool with an operation for this pod, to be run.
     pub fn cnitool(&self, operation: &str) -> Program {
         let node = self.spec.node;
-        node.ns()
-            .program(location::tool("cnitool"))
+        let program = node.ns().program(location::tool("cnitool"));
+        let program = match &self.spec.capabilities {
+            Some(given) => program.env("CAP_ARGS", given),
+            None => program,
+        };
+        program
             .args([operation, node.network()])
             .args([self.namespace.path()])
             .env("CNI_PATH", node.cni_path())
