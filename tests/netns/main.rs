@@ -47,6 +47,8 @@ mod lifecycle;
 #[cfg(test)]
 mod locks;
 #[cfg(test)]
+mod main_plugins;
+#[cfg(test)]
 mod malformed;
 #[cfg(test)]
 mod open;

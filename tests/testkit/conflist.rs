@@ -15,6 +15,10 @@ pub enum MainPlugin {
     Bridge,
     /// A veth for each pod, routed.
     Ptp,
+    /// A veth for each pod, routed, as Calico makes it.
+    Calico,
+    /// Flannel's bridge.
+    Flannel,
     /// A macvlan link over the node's underlay link: it has no end on the node.
     Macvlan,
 }
@@ -45,6 +49,13 @@ fn link_plugin(main: MainPlugin, ipam: &Value) -> Value {
             "hairpinMode": true, "ipam": ipam
         }),
         MainPlugin::Ptp => json!({ "type": "ptp", "ipMasq": true, "ipam": ipam }),
+        MainPlugin::Calico => json!({
+            "type": "calico", "ipam": { "type": "calico-ipam" }, "addresses": ipam
+        }),
+        MainPlugin::Flannel => json!({
+            "type": "flannel", "delegate": { "hairpinMode": true, "isDefaultGateway": true },
+            "addresses": ipam
+        }),
         MainPlugin::Macvlan => json!({ "type": "macvlan", "master": "eth0", "ipam": ipam }),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::location::own;
 use crate::{Families, Finished, MainPlugin, Ns, PluginSet, Program, conflist, product, reaper};
 
 /// What a node is there for. Either kind can run pods.
@@ -210,7 +211,17 @@ impl Node {
 
     /// `CNI_PATH` on this node.
     pub fn cni_path(&self) -> String {
-        self.plugins.cni_path()
+        let stand_in = match self.main {
+            MainPlugin::Calico => "calico",
+            MainPlugin::Flannel => "flannel",
+            MainPlugin::Bridge | MainPlugin::Ptp | MainPlugin::Macvlan => {
+                return self.plugins.cni_path();
+            }
+        };
+        let directory = reaper::directory(&self.network).join("stand-ins");
+        std::fs::create_dir_all(&directory).ok();
+        std::os::unix::fs::symlink(own("egret-main-plugin"), directory.join(stand_in)).ok();
+        format!("{}:{}", directory.display(), self.plugins.cni_path())
     }
 
     /// A command of `egretctl` on this node (words split at blanks), with its configuration.
