@@ -78,6 +78,7 @@ pub struct Lab {
     tag: String,
     families: Families,
     nodes: Vec<Node>,
+    switch: Ns,
     external: Ns,
     far: Option<Ns>,
     // Killed before the namespaces go: `Drop` of the laboratory empties it first.
@@ -109,6 +110,7 @@ impl Lab {
         let mut lab = Self {
             families: wanted.families,
             nodes: Vec::new(),
+            switch: Ns::named(format!("{tag}-sw")),
             external: Ns::named(format!("{tag}-ext")),
             far: wanted.far.then(|| Ns::named(format!("{tag}-far"))),
             servers: Mutex::default(),
@@ -184,6 +186,12 @@ impl Lab {
     /// All nodes, in the order of the builder.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Where the two networks between nodes are: the bridges `ul` (the underlay) and `ex` (the external
+    /// network). A capture on a bridge sees every frame of its network, whoever it is for.
+    pub fn switch(&self) -> &Ns {
+        &self.switch
     }
 
     /// The host outside, with an echo server.

@@ -6,13 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use egret_tests::{Checksum, Client, Frame, Question, Transport, send_frame, send_vxlan};
+use egret_tests::{Checksum, Client, Datagram, Frame, Question, Transport, send_frame, send_vxlan};
 
 const USAGE: &str = "egret-probe who tcp|udp|big SERVER [OPTION VALUE]..
 egret-probe upload|download SERVER BYTES [OPTION VALUE]..
+egret-probe datagram SERVER [OPTION VALUE]..
 egret-probe frame LINK [FIELD VALUE]..
 egret-probe vxlan VTEP [FIELD VALUE]..
 options: --port N  --bind-device LINK  --source-port N  --patience MILLISECONDS
+         --payload TEXT  --mark N  --out-of LINK (datagram: sent and forgotten; SO_MARK, IP_PKTINFO)
 fields:  --src-mac M  --dst-mac M  --src IP  --dst IP  --proto udp|tcp|icmp  --sport N  --dport N
          --payload TEXT  --vlan N  --ttl N  --checksum right|wrong  --count N
          --port N  --vni N (vxlan: where and what the tunnel is)";
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         [way @ ("upload" | "download"), server, bytes, options @ ..] => {
             transfer(way, server, bytes, &Options(options))
         }
+        ["datagram", server, options @ ..] => datagram(server, &Options(options)),
         ["frame", link, fields @ ..] => send(&Options(fields), |frame| send_frame(link, frame)),
         ["vxlan", vtep, fields @ ..] => tunnel(vtep, &Options(fields)),
         _ => Err(USAGE.to_owned()),
@@ -101,6 +104,28 @@ fn transfer(way: &str, server: &str, bytes: &str, options: &Options) -> Outcome 
     let client = client(server, options)?;
     let done = if way == "upload" { client.upload(length) } else { client.download(length) };
     done.map(|()| format!("{length} bytes")).map_err(|error| format!("{way} {server}: {error}"))
+}
+
+fn datagram(server: &str, options: &Options) -> Outcome {
+    options.known(&[
+        "--port",
+        "--bind-device",
+        "--source-port",
+        "--payload",
+        "--mark",
+        "--out-of",
+    ])?;
+    let address: IpAddr = server.parse().map_err(|error| format!("{server}: {error}"))?;
+    let datagram = Datagram {
+        to: SocketAddr::from((address, options.get("--port")?.unwrap_or(9999))),
+        source_port: options.get("--source-port")?.unwrap_or(0),
+        device: options.get("--bind-device")?,
+        mark: options.get("--mark")?,
+        out_of: options.get("--out-of")?,
+    };
+    let payload: String = options.get("--payload")?.unwrap_or_default();
+    datagram.send(payload.as_bytes()).map_err(|error| format!("cannot send: {error}"))?;
+    Ok("sent 1".to_owned())
 }
 
 fn tunnel(vtep: &str, fields: &Options) -> Outcome {
