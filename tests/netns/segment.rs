@@ -18,13 +18,13 @@ const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 /// 33:33 and the end of `ff02::1`, all nodes.
 const ALL_NODES: MacAddr = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
 const REQUEST: u8 = 1;
-const REPLY: u8 = 2;
+pub(crate) const REPLY: u8 = 2;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 
 /// ARP (RFC 826): `claimed` is at `own`; what is `wanted`?
-fn arp(kind: u8, [own, to]: [MacAddr; 2], claimed: IpAddr, wanted: IpAddr) -> Vec<u8> {
+pub(crate) fn arp(kind: u8, [own, to]: [MacAddr; 2], claimed: IpAddr, wanted: IpAddr) -> Vec<u8> {
     let (IpAddr::V4(claimed), IpAddr::V4(wanted)) = (claimed, wanted) else {
         panic!("ARP is IPv4's");
     };
@@ -52,8 +52,9 @@ fn discovery(kind: u8, macs: [MacAddr; 2], from: IpAddr, to: Ipv6Addr, target: I
 }
 
 /// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
+    let words = bytes.chunks(2).map(|pair| u32::from(word(pair)));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -220,7 +220,7 @@ fn allow_source_routes(lab: &Lab) {
 }
 
 /// What every link has of itself: discovery of neighbours and reports of listeners.
-fn neighbourly(packet: &Packet) -> bool {
+pub(crate) fn neighbourly(packet: &Packet) -> bool {
     let kind = packet.payload.first();
     // Listener reports stand behind a hop-by-hop header, which is the payload then.
     let report = packet.protocol == Some(0) && packet.payload.get(8) == Some(&143);
