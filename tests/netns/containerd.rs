@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use egret_tests::{
-    Client, Containerd, CriPod, ECHO_PORT, Families, Lab, Node, Question, Snapshot, egress_ip,
-    eventually, external,
+    Client, Containerd, ContainerdVersion, CriPod, ECHO_PORT, Families, Lab, Node, PluginSet,
+    Question, Snapshot, egress_ip, eventually, external,
 };
 use egret_types::Family;
 use rstest::rstest;
@@ -43,8 +43,8 @@ fn open(families: Families) -> Lab {
 }
 
 impl<'lab> Scene<'lab> {
-    fn new(lab: &'lab Lab) -> Self {
-        let runtime = Containerd::start(lab.node("w1"));
+    fn new(lab: &'lab Lab, version: ContainerdVersion) -> Self {
+        let runtime = Containerd::start(lab.node("w1"), version);
         let before = lab.snapshot();
         Self { lab, runtime, before }
     }
@@ -108,11 +108,16 @@ fn leaves_from(pod: &CriPod, lab: &Lab, from: impl Fn(Family) -> std::net::IpAdd
 }
 
 #[rstest]
+#[case(Families::V4, ContainerdVersion::One)]
+#[case(Families::V6, ContainerdVersion::One)]
+#[case(Families::Dual, ContainerdVersion::One)]
+#[case(Families::Dual, ContainerdVersion::Two)]
 fn a_container_leaves_from_its_egress_ip_and_its_pod_goes_without_a_trace(
-    #[values(Families::V4, Families::V6, Families::Dual)] families: Families,
+    #[case] families: Families,
+    #[case] version: ContainerdVersion,
 ) {
     let lab = open(families);
-    let scene = Scene::new(&lab);
+    let scene = Scene::new(&lab, version);
     let outside = Outside::watch(&lab);
     let shop = scene.run("shop", "cart");
     let billing = scene.run("billing", "ledger");
@@ -131,10 +136,12 @@ fn a_container_leaves_from_its_egress_ip_and_its_pod_goes_without_a_trace(
     scene.is_clean();
 }
 
-#[test]
-fn the_kubelet_hears_our_sentence_when_add_fails_and_nothing_is_left() {
+#[rstest]
+fn the_kubelet_hears_our_sentence_when_add_fails_and_nothing_is_left(
+    #[values(ContainerdVersion::One, ContainerdVersion::Two)] version: ContainerdVersion,
+) {
     let lab = open(Families::Dual);
-    let scene = Scene::new(&lab);
+    let scene = Scene::new(&lab, version);
     scene.node().write_resources("30-broken.yaml", "kind: EgressPolicy\n  what: [\n");
     let refused = scene.runtime.sandbox("shop", "cart").run().err().expect("ADD fails");
     assert!(refused.contains("egret") && refused.contains("30-broken.yaml"), "{refused}");
@@ -150,10 +157,12 @@ fn the_kubelet_hears_our_sentence_when_add_fails_and_nothing_is_left() {
 }
 
 /// The runtime kills the plugin with SIGKILL when its client gives up.
-#[test]
-fn a_client_that_gives_up_during_add_leaves_nothing() {
+#[rstest]
+fn a_client_that_gives_up_during_add_leaves_nothing(
+    #[values(ContainerdVersion::One, ContainerdVersion::Two)] version: ContainerdVersion,
+) {
     let lab = open(Families::Dual);
-    let scene = Scene::new(&lab);
+    let scene = Scene::new(&lab, version);
     let mut gave_up = 0;
     for milliseconds in (60..=400).step_by(20) {
         let limit = Duration::from_millis(milliseconds);
@@ -193,10 +202,12 @@ fn settle(runtime: &Containerd) {
     });
 }
 
-#[test]
-fn annotations_reach_the_plugins_and_ours_honours_none_yet() {
+#[rstest]
+fn annotations_reach_the_plugins_and_ours_honours_none_yet(
+    #[values(ContainerdVersion::One, ContainerdVersion::Two)] version: ContainerdVersion,
+) {
     let lab = open(Families::Dual);
-    let scene = Scene::new(&lab);
+    let scene = Scene::new(&lab, version);
     let files = scene.with_witness();
     scene.node().edit_conflist(|list| {
         list["plugins"][1]["capabilities"] =
@@ -226,11 +237,15 @@ fn annotations_reach_the_plugins_and_ours_honours_none_yet() {
 
 /// Its plugins go on when it dies: the one that hangs behind ours, or ours, which waits for the node.
 #[rstest]
+#[case(Cut::BehindOurs, ContainerdVersion::One)]
+#[case(Cut::InOurs, ContainerdVersion::One)]
+#[case(Cut::InOurs, ContainerdVersion::Two)]
 fn a_runtime_killed_during_add_and_started_again_removes_what_it_had_begun(
-    #[values(Cut::BehindOurs, Cut::InOurs)] cut: Cut,
+    #[case] cut: Cut,
+    #[case] version: ContainerdVersion,
 ) {
     let lab = open(Families::Dual);
-    let mut scene = Scene::new(&lab);
+    let mut scene = Scene::new(&lab, version);
     let files = scene.with_witness();
     let stays = scene.run("billing", "ledger").id().to_owned();
     let held = cut.hold(&scene, &files);
@@ -291,7 +306,7 @@ fn lock(node: &Node) -> File {
 #[test]
 fn fifty_pods_eight_at_a_time_leave_from_their_egress_ip_and_leave_nothing() {
     let lab = open(Families::Dual);
-    let scene = Scene::new(&lab);
+    let scene = Scene::new(&lab, ContainerdVersion::One);
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -334,7 +349,7 @@ fn fifty_pods_eight_at_a_time_leave_from_their_egress_ip_and_leave_nothing() {
 fn a_host_port_is_answered_and_the_pod_leaves_from_its_egress_ip() {
     const HOST_PORT: u16 = 8088;
     let lab = open(Families::Dual);
-    let scene = Scene::new(&lab);
+    let scene = Scene::new(&lab, ContainerdVersion::One);
     scene.node().edit_conflist(|list| {
         let portmap = serde_json::json!({
             "type": "portmap", "capabilities": { "portMappings": true }, "snat": true
@@ -360,4 +375,24 @@ fn a_host_port_is_answered_and_the_pod_leaves_from_its_egress_ip() {
     let mut client = Client::new(external(Family::V4, 11));
     client.server.set_port(HOST_PORT);
     assert!(lab.external().ask(&client, Question::Tcp).is_err());
+}
+
+/// containerd calls STATUS since 2.0.1, in lists of version 1.1.0: a node whose pods would not get
+/// their egress IP gets none.
+#[test]
+fn a_node_is_not_ready_while_our_status_refuses() {
+    let lab = world::builder(Families::Dual).plugins(PluginSet::Newest).start();
+    world::open(&lab);
+    lab.node("w1").edit_conflist(|list| list["cniVersion"] = serde_json::json!("1.1.0"));
+    let scene = Scene::new(&lab, ContainerdVersion::Two);
+    scene.node().write_resources("30-broken.yaml", "kind: EgressPolicy\n  what: [\n");
+    let refused = scene.runtime.ready().unwrap_err();
+    assert!(refused.contains("30-broken.yaml:2"), "{refused}");
+    scene.node().remove_resources("30-broken.yaml");
+    scene.runtime.ready().unwrap();
+    let pod = scene.run("shop", "cart");
+    leaves_from(&pod, &lab, |family| egress_ip(family, SHOP));
+    drop(pod);
+    scene.runtime.remove_all().unwrap();
+    scene.is_clean();
 }

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use crate::cri_pod::CriPodSpec;
 use crate::pause_image::{self, IMAGE};
-use crate::{Node, Program, Running, eventually, location, product, reaper};
+use crate::{
+    ContainerdVersion, Node, Program, Running, containerd_config, eventually, location, product,
+    reaper,
+};
 
 /// The mount and process namespaces: one script, the first process in them.
 const OWN_MOUNTS: &str = include_str!("own_mounts.sh");
@@ -18,6 +21,7 @@ const OWN_MOUNTS: &str = include_str!("own_mounts.sh");
 /// The runtime. Dropping it ends all of its pods' processes at once, without DEL.
 pub struct Containerd<'lab> {
     node: &'lab Node,
+    version: ContainerdVersion,
     directory: PathBuf,
     // The first process of its namespaces, as the machine numbers it.
     first: String,
@@ -26,8 +30,9 @@ pub struct Containerd<'lab> {
 }
 
 impl<'lab> Containerd<'lab> {
-    /// Starts it on a node, with the node's network configuration list and its plugins.
-    pub fn start(node: &'lab Node) -> Self {
+    /// Starts one of this version on a node, with the node's network configuration list and its
+    /// plugins.
+    pub fn start(node: &'lab Node, version: ContainerdVersion) -> Self {
         let directory = reaper::directory(node.network()).join(format!("cri-{}", node.name()));
         let bin = directory.join("bin");
         std::fs::create_dir_all(&bin).unwrap_or_else(|e| panic!("{}: {e}", bin.display()));
@@ -42,8 +47,9 @@ impl<'lab> Containerd<'lab> {
         BufReader::new(holder.output()).read_line(&mut first).expect("the first process' id");
         let first = first.trim().to_owned();
         assert!(!first.is_empty(), "no mount namespace for containerd: {}", said(&mut holder));
-        let mut runtime = Self { node, directory, first, holder, daemon: None };
-        runtime.write("config.toml", &runtime.config());
+        let mut runtime = Self { node, version, directory, first, holder, daemon: None };
+        let config = containerd_config::text(version, &runtime.directory, &node.conf_dir());
+        runtime.write("config.toml", &config);
         runtime.start_daemon();
         runtime.import_image();
         runtime
@@ -64,21 +70,33 @@ impl<'lab> Containerd<'lab> {
     /// Starts the daemon, again after [`Containerd::kill`], and waits until it answers.
     pub fn start_daemon(&mut self) {
         let line = format!(
-            "echo $$ > {0}/pid; exec containerd --config {0}/config.toml >> {0}/log 2>&1",
-            self.directory.display()
+            "echo $$ > {0}/pid; export PATH={1}:$PATH
+             exec containerd --config {0}/config.toml >> {0}/log 2>&1",
+            self.directory.display(),
+            self.version.directory().display()
         );
         self.daemon = Some(self.inside("bash").args(["-c", &line]).start());
-        let ready = || {
-            let status = self.call("RuntimeService/Status", &json!({}), Duration::from_secs(5));
-            let conditions = status.ok()?["status"]["conditions"].clone();
-            let all = conditions.as_array()?;
-            all.iter().all(|condition| condition["status"] == true).then_some(())
-        };
         let end = std::time::Instant::now() + Duration::from_secs(20);
-        while ready().is_none() {
-            assert!(std::time::Instant::now() < end, "containerd is not ready:\n{}", self.log());
+        while let Err(why) = self.ready() {
+            let log = self.log();
+            assert!(std::time::Instant::now() < end, "containerd is not ready: {why}\n{log}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether it says that it and its network are ready. The error is what it says.
+    pub fn ready(&self) -> Result<(), String> {
+        let limit = Duration::from_secs(5);
+        let answer = self.call("RuntimeService/Status", &json!({}), limit)?;
+        // The third of 2.x is about its own future, and false where the machine has cgroups v1.
+        let holds = |kind: &str| {
+            let mut conditions = answer["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.any(|condition| condition["type"] == kind && condition["status"] == true)
+        };
+        if holds("RuntimeReady") && holds("NetworkReady") {
+            return Ok(());
+        }
+        Err(answer.to_string())
     }
 
     /// Ends the daemon as `kill -9` does. Its plugins and its pods go on.
@@ -124,21 +142,15 @@ impl<'lab> Containerd<'lab> {
     }
 
     /// A program in all of its namespaces.
-    pub(crate) fn inside(&self, program: &str) -> Program {
-        Program::new("nsenter").args([
-            "--target",
-            &self.first,
-            "--mount",
-            "--net",
-            "--pid",
-            "--",
-            program,
-        ])
+    pub(crate) fn inside(&self, program: impl AsRef<Path>) -> Program {
+        Program::new("nsenter")
+            .args(["--target", &self.first, "--mount", "--net", "--pid", "--"])
+            .args([program.as_ref()])
     }
 
     fn import_image(&self) {
         let archive = pause_image::write(&self.directory);
-        self.inside("ctr")
+        self.inside(self.version.directory().join("ctr"))
             .args([Path::new("--address"), &self.directory.join("containerd.sock")])
             .args(["--namespace", "k8s.io", "images", "import", "--snapshotter", "native"])
             .args([&archive])
@@ -150,25 +162,6 @@ impl<'lab> Containerd<'lab> {
             let status = self.call("ImageService/ImageStatus", &request, Duration::from_secs(5));
             status.ok()?.get("image").cloned()
         });
-    }
-
-    fn config(&self) -> String {
-        let root = self.directory.display();
-        let conf = self.node.conf_dir();
-        format!(
-            "version = 2\nroot = \"{root}/root\"\nstate = \"{root}/state\"\n\
-             disabled_plugins = [\"io.containerd.snapshotter.v1.aufs\", \
-             \"io.containerd.snapshotter.v1.btrfs\", \"io.containerd.snapshotter.v1.devmapper\", \
-             \"io.containerd.snapshotter.v1.overlayfs\", \"io.containerd.snapshotter.v1.zfs\"]\n\
-             [grpc]\naddress = \"{root}/containerd.sock\"\n\
-             [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{root}/opt\"\n\
-             [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"{IMAGE}\"\n\
-             netns_mounts_under_state_dir = true\nrestrict_oom_score_adj = true\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"{root}/bin\"\n\
-             conf_dir = \"{}\"\n",
-            conf.display()
-        )
     }
 
     fn write(&self, name: &str, text: &str) {

@@ -41,6 +41,31 @@ impl PluginSet {
     }
 }
 
+/// Which containerd a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerdVersion {
+    /// Debian's, of 1.6.
+    One,
+    /// The one that `ci/setup` builds, of 2.2.
+    Two,
+}
+
+impl ContainerdVersion {
+    /// The directory of its programs: the daemon, its shim, its client.
+    pub(crate) fn directory(self) -> PathBuf {
+        let directory = match self {
+            ContainerdVersion::One => PathBuf::from("/usr/bin"),
+            ContainerdVersion::Two => root().join(".tools/containerd"),
+        };
+        assert!(
+            directory.join("containerd").exists(),
+            "no containerd in {}: run ./ci/setup",
+            directory.display()
+        );
+        directory
+    }
+}
+
 /// The directory of the product's programs: `EGRET_BIN_DIR`, else the static release build.
 pub(crate) fn product_directory() -> PathBuf {
     std::env::var_os("EGRET_BIN_DIR")
