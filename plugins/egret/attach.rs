@@ -15,6 +15,7 @@ use egret_egress::desired::{
     Names, PodFacts, identity_fdb, pod_filter, pod_link, pod_steering, reverse_path, worker,
 };
 use egret_egress::kernel::{Kernel, unless_gone};
+use egret_egress::links;
 use egret_egress::object::{Object, Place, Placed};
 use egret_egress::obsolete::obsolete;
 use egret_egress::record::{AttachmentRecord, LeaseRecord, NetnsRecord, PodRecord, Stage};
@@ -27,7 +28,7 @@ use crate::exec::Programs;
 use crate::leases::{Wanted, ipam_section, read_leases};
 use crate::node::Node;
 use crate::pod::{self, Pod};
-use crate::{detach, error, guard, links, tombstones};
+use crate::{detach, error, guard, tombstones};
 
 /// How long ADD waits for others on this node.
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(5);
@@ -192,7 +193,8 @@ impl<'a> Attach<'a> {
         (record.leases, record.decision) = self.decide(plan, &result)?;
         self.ensure_shared(kernel, plan, &record)?;
         ensure(kernel, &Self::ways_to_gateways(plan, &record)?)?;
-        let links = links::numbers(kernel, &Names::of(self.request.attachment()))?;
+        let links = links::numbers(kernel, &Names::of(self.request.attachment()))
+            .map_err(|e| error::kernel(&e))?;
         match old {
             Some(old) if old.serves(&record) && old.links == links => {
                 ensure(kernel, &old.objects)?;
@@ -284,10 +286,13 @@ impl<'a> Attach<'a> {
         objects.push(pod_link(&facts));
         self.put_both(&mut record, &before, &objects)?;
         ensure(kernel, &objects)?;
-        let links = links::numbers(kernel, &facts.names)?.ok_or_else(|| {
-            let msg = format!("link {} or the tunnel vanished while it was made", facts.names.node);
-            CniError::new(Code::TRY_AGAIN_LATER, msg)
-        })?;
+        let links = links::numbers(kernel, &facts.names)
+            .map_err(|e| error::kernel(&e))?
+            .ok_or_else(|| {
+                let msg =
+                    format!("link {} or the tunnel vanished while it was made", facts.names.node);
+                CniError::new(Code::TRY_AGAIN_LATER, msg)
+            })?;
         record.links = Some(links);
         objects.push(pod_filter(&facts, links.veth, links.tunnel));
         objects.extend(pod_steering(&facts));

@@ -8,7 +8,6 @@ mod error;
 mod exec;
 mod guard;
 mod leases;
-mod links;
 mod logger;
 mod node;
 mod plugin;

@@ -6,6 +6,7 @@ use egret_cni::{About, Added, CniError, Code, Delegate, NetworkRequest, Plugin, 
 use egret_egress::apply;
 use egret_egress::desired::{Names, identity_fdb};
 use egret_egress::kernel::{Failure, Kernel};
+use egret_egress::links;
 use egret_egress::object::Place;
 use egret_egress::record::{AttachmentRecord, NetnsRecord};
 use egret_egress::selection::select;
@@ -19,7 +20,7 @@ use egret_store::{boot_id, resource_dir};
 use crate::attach::{Attach, LOCK_DEADLINE};
 use crate::exec::Programs;
 use crate::leases::ipam_section;
-use crate::{collect, detach, error, links, logger, node, status, tombstones};
+use crate::{collect, detach, error, logger, node, status, tombstones};
 
 /// The plugin.
 pub(crate) struct Egret;
@@ -79,7 +80,8 @@ impl Plugin for Egret {
         };
         let mut found = differences(&mut kernel, &record)?;
         found.extend(failover_differences(request, &mut kernel, &record)?);
-        found.extend(links::difference(&mut kernel, &Names::of(request.attachment()), &record)?);
+        let renewed = links::difference(&mut kernel, &Names::of(request.attachment()), &record);
+        found.extend(renewed.map_err(|e| error::kernel(&e))?);
         if record.netns != netns {
             found.push(format!(
                 "the pod's namespace is not the one of ADD, {}",

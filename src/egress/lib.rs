@@ -7,6 +7,7 @@ pub mod decision;
 pub mod desired;
 pub mod host_end;
 pub mod kernel;
+pub mod links;
 pub mod nft;
 mod nft_set;
 mod nft_text;
