@@ -73,7 +73,7 @@ pub(crate) enum Command {
         #[arg(long, short, default_value = "table")]
         output: Format,
     },
-    /// Write the tunnel guard and where egress IPs are anew, as the resources say today
+    /// Put back guards, where egress IPs are, and what ADD made for each pod
     Repair,
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use egret_egress::apply;
-use egret_egress::desired::identity_fdb;
+use egret_egress::desired::{Names, identity_fdb};
+use egret_egress::links;
 use egret_egress::object::Placed;
 use egret_egress::record::{AttachmentRecord, Stage};
 use egret_egress::topology::Topology;
-use egret_kernel::{LinuxKernel, Netns, Places};
+use egret_kernel::{LinuxKernel, Netns};
 use egret_types::Attachment;
 use serde::Serialize;
 
@@ -89,7 +90,7 @@ impl Attached {
             pod: parts.into_iter().flatten().collect::<Vec<_>>().join("/"),
             egress_ips: addresses.map(|(_, address)| address.to_string()).collect(),
             guarded: record.guard().next().is_some(),
-            differences: differences(local, topology, record),
+            differences: differences(local, topology, (attachment, record)),
         }
     }
 
@@ -113,30 +114,38 @@ impl Attached {
 fn differences(
     local: &Local,
     topology: Option<&Topology<'_>>,
-    record: &AttachmentRecord,
+    (attachment, record): (&Attachment, &AttachmentRecord),
 ) -> Vec<String> {
-    if record.stage == Stage::Pending {
-        return vec!["its ADD was not finished, or is at work; DEL or ADD again ends it".into()];
-    }
-    if !has_namespace(record) {
-        let path = record.netns.path.display();
-        return vec![format!(
-            "its network namespace {path} is gone, and no DEL came; see egretctl gc"
-        )];
-    }
-    let (egret, pod) = (local.config.netns.clone(), Some(record.netns.path.clone()));
-    let mut kernel = LinuxKernel::new(Places { egret, pod });
+    let mut kernel = match kernel(local, record) {
+        Ok(kernel) => kernel,
+        Err(sentence) => return vec![sentence],
+    };
     let (entries, mut found) = toward_gateways(topology, record);
     for objects in [&record.shared, &record.objects, &entries] {
         let differing = apply::differences(&mut kernel, objects);
         found.extend(differing.unwrap_or_else(|failure| vec![failure.to_string()]));
     }
+    match links::difference(&mut kernel, &Names::of(attachment), record) {
+        Ok(renewed) => found.extend(renewed),
+        Err(failure) => found.push(failure.to_string()),
+    }
     found
 }
 
-/// The namespace is the one in which ADD was, not another one under its path.
-fn has_namespace(record: &AttachmentRecord) -> bool {
-    Netns::inode_at(&record.netns.path).is_ok_and(|inode| inode == Some(record.netns.inode))
+/// The kernel with the pod of an attachment, whose namespace is the one in which ADD was, not
+/// another one under its path. Or why there is none to compare with its record.
+pub(crate) fn kernel(local: &Local, record: &AttachmentRecord) -> Result<LinuxKernel, String> {
+    if record.stage == Stage::Pending {
+        return Err("its ADD was not finished, or is at work; DEL or ADD again ends it".into());
+    }
+    let opened = Netns::open(&record.netns.path).ok();
+    let Some(netns) = opened.filter(|netns| netns.inode() == record.netns.inode) else {
+        let path = record.netns.path.display();
+        return Err(format!(
+            "its network namespace {path} is gone, and no DEL came; see egretctl gc"
+        ));
+    };
+    LinuxKernel::with_pod(local.config.netns.clone(), netns).map_err(|failure| failure.to_string())
 }
 
 /// Where its frames go is not in the record: it follows the resources of today. And why nothing

@@ -39,6 +39,18 @@ impl LinuxKernel {
         Self { places, root: None, egret: None, pod: None }
     }
 
+    /// With the pod's namespace as it was opened: what is at its path later does not matter.
+    ///
+    /// # Errors
+    /// It cannot be entered.
+    pub fn with_pod(egret: PathBuf, pod: Netns) -> Result<Self, Failure> {
+        let opened = Namespace::open(pod).map_err(|e| {
+            let operation = format!("opening {}", Place::Pod);
+            failure(Place::Pod, operation, e.into())
+        })?;
+        Ok(Self { pod: Some(opened), ..Self::new(Places { egret, pod: None }) })
+    }
+
     fn slot(&mut self, place: Place) -> &mut Option<Namespace> {
         match place {
             Place::Root => &mut self.root,

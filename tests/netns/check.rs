@@ -9,32 +9,32 @@ use serde_json::Value;
 use crate::world::{self, SHOP};
 
 /// A pod that ours, executed alone, has attached.
-struct Attached<'lab> {
-    pod: Pod<'lab>,
+pub(crate) struct Attached<'lab> {
+    pub(crate) pod: Pod<'lab>,
     previous: Value,
-    result: Value,
+    pub(crate) result: Value,
 }
 
 impl<'lab> Attached<'lab> {
-    fn new(lab: &'lab Lab, namespace: &str) -> Self {
+    pub(crate) fn new(lab: &'lab Lab, namespace: &str) -> Self {
         let mut pod = lab.pod("w1", namespace, "cart").prepare();
         let previous = pod.add_before_ours().unwrap().clone();
         let result = PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
         Self { pod, previous, result }
     }
 
-    fn check(&self) -> PluginOutcome {
+    pub(crate) fn check(&self) -> PluginOutcome {
         PluginRun::for_pod(&self.pod, "CHECK", Some(&self.result)).run()
     }
 
     #[track_caller]
-    fn is_fine(&self) {
+    pub(crate) fn is_fine(&self) {
         assert_eq!(self.check().finished.success(), "");
     }
 
     /// ADD again puts back what is missing, and its result is the same.
     #[track_caller]
-    fn add_again(&self) {
+    pub(crate) fn add_again(&self) {
         let add = PluginRun::for_pod(&self.pod, "ADD", Some(&self.previous));
         assert_eq!(add.run().result(), self.result);
     }
@@ -47,17 +47,17 @@ impl<'lab> Attached<'lab> {
 }
 
 #[derive(Clone, Copy)]
-enum In {
+pub(crate) enum In {
     Pod,
     Egress,
     Node,
 }
 
 /// What an administrator breaks, where, and what CHECK must name.
-struct Damage {
-    place: In,
-    command: String,
-    named: &'static [&'static str],
+pub(crate) struct Damage {
+    pub(crate) place: In,
+    pub(crate) command: String,
+    pub(crate) named: &'static [&'static str],
 }
 
 fn damage(place: In, command: &str, named: &'static [&'static str]) -> Damage {
@@ -71,7 +71,7 @@ fn first(listing: &str, text: &str, words: usize) -> String {
     line.split_whitespace().take(words).collect::<Vec<_>>().join(" ")
 }
 
-fn in_the_pod(pod: &Ns) -> Vec<Damage> {
+pub(crate) fn in_the_pod(pod: &Ns) -> Vec<Damage> {
     let table = |family: &str| {
         let routes = pod.exec(&format!("ip {family} route show table 230")).success();
         format!("ip {family} route del {} table 230", first(&routes, "via", 1))
@@ -97,7 +97,7 @@ fn in_the_pod(pod: &Ns) -> Vec<Damage> {
     ]
 }
 
-fn in_the_egress_namespace(attached: &Attached<'_>) -> Vec<Damage> {
+pub(crate) fn in_the_egress_namespace(attached: &Attached<'_>) -> Vec<Damage> {
     let egress = attached.pod.node().egress_ns();
     let veth = attached.veth();
     let listing = egress.exec("nft list table netdev egret").success();
@@ -145,7 +145,7 @@ fn of_the_guard() -> Vec<Damage> {
     ]
 }
 
-fn hit(node: &Node, pod: &Ns, damage: &Damage) {
+pub(crate) fn hit(node: &Node, pod: &Ns, damage: &Damage) {
     let place = match damage.place {
         In::Pod => pod.clone(),
         In::Egress => node.egress_ns(),
