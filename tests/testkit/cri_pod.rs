@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::pause_image::IMAGE;
+use crate::pause_image::{self, IMAGE};
 use crate::{Containerd, Finished, Program, location};
 
 /// More than any call here takes.
@@ -97,13 +97,9 @@ impl CriPod<'_> {
 
     /// Starts its container: an echo server, and what [`CriPod::who`] executes, from the machine.
     pub fn start_container(&mut self) {
-        let probe = location::own("egret-probe");
         let echo = location::own("egret-echo");
-        let beside = probe.parent().unwrap_or(&probe).to_owned();
-        let mounts = ["/usr", "/lib", "/lib64"].map(std::path::PathBuf::from);
-        let mounts: Vec<Value> = mounts
+        let mounts: Vec<Value> = pause_image::host_directories()
             .into_iter()
-            .chain([beside])
             .map(|path| json!({ "hostPath": path, "containerPath": path, "readonly": true }))
             .collect();
         let created = self.call(

@@ -30,6 +30,7 @@ mod location;
 mod malformed;
 mod netns;
 mod node;
+mod own_mounts;
 mod packet;
 mod pause_image;
 mod plugin_run;

@@ -38,6 +38,13 @@ pub(crate) fn write(directory: &Path) -> PathBuf {
     image.join("image.tar")
 }
 
+/// What a container needs of the machine, at the same paths, to run the testkit's programs.
+pub(crate) fn host_directories() -> Vec<PathBuf> {
+    let probe = location::own("egret-probe");
+    let beside = probe.parent().unwrap_or(&probe).to_owned();
+    ["/usr", "/lib", "/lib64"].map(PathBuf::from).into_iter().chain([beside]).collect()
+}
+
 fn tar(directory: &Path, archive: &str, files: &[&str]) {
     Program::new("tar")
         .args([Path::new("-C"), directory, Path::new("-cf"), &directory.join(archive)])
