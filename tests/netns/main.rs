@@ -53,6 +53,8 @@ mod main_plugins;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod nameless;
+#[cfg(test)]
 mod open;
 #[cfg(test)]
 mod panics;

@@ -1,4 +1,5 @@
-//! A container runtime of a node: containerd with its CRI, driven as the kubelet drives it.
+//! A container runtime of a node: containerd with its CRI, driven as the kubelet drives it, and with
+//! its client.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use crate::cri_pod::CriPodSpec;
 use crate::own_mounts::OwnMounts;
 use crate::pause_image::{self, IMAGE};
 use crate::{
-    ContainerdVersion, Node, Program, Running, containerd_config, eventually, location, own_mounts,
-    reaper,
+    ContainerdVersion, Finished, Node, Program, Running, containerd_config, eventually, location,
+    own_mounts, reaper,
 };
 
 /// The runtime. Dropping it ends all of its pods' processes at once, without DEL.
@@ -42,7 +43,7 @@ impl<'lab> Containerd<'lab> {
         self.node
     }
 
-    /// Puts a shell script beside the plugins, under the name of its type.
+    /// Puts a shell script beside the plugins, under the name of its type, or in the place of one.
     pub fn add_plugin(&self, kind: &str, script: &str) {
         let place = self.directory.join("bin").join(kind);
         own_mounts::link(&self.node.script(kind, script), &place);
@@ -121,6 +122,28 @@ impl<'lab> Containerd<'lab> {
         let found =
             self.mounts.program("bash").args(["-c", &format!("{line} 2>/dev/null; true")]).run();
         found.success().lines().map(str::to_owned).collect()
+    }
+
+    /// A command in a container of its own by `ctr run --cni`, to its end: its network is made before
+    /// it and goes behind it.
+    pub fn ctr_run(&self, id: &str, command: &[&str]) -> Finished {
+        let mounts = pause_image::host_directories().into_iter().flat_map(|path| {
+            let path = path.display();
+            let mount = format!("type=bind,src={path},dst={path},options=rbind:ro");
+            ["--mount".to_owned(), mount]
+        });
+        self.ctr()
+            .args(["run", "--rm", "--cni", "--snapshotter", "native", "--cgroup", ""])
+            .args(mounts)
+            .args([IMAGE, id])
+            .args(command)
+            .run()
+    }
+
+    /// Removes what `ctr run` has left: the one of 1.6 forgets a container whose network failed.
+    pub fn ctr_remove(&self, id: &str) {
+        self.ctr().args(["tasks", "delete", "--force", id]).run();
+        self.ctr().args(["containers", "delete", id]).run();
     }
 
     fn ctr(&self) -> Program {

@@ -84,6 +84,11 @@ pub fn product(name: &str) -> PathBuf {
     path
 }
 
+/// The path of `egret-probe`, which asks the echo server as a program of its own.
+pub fn probe() -> String {
+    own("egret-probe").display().to_string()
+}
+
 /// A program of the testkit: `egret-echo` or `egret-probe`. Cargo builds them beside the tests.
 pub(crate) fn own(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test program");
