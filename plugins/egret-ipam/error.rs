@@ -15,7 +15,10 @@ pub(crate) fn ipam(error: IpamError) -> CniError {
         | IpamError::Taken { .. }
         | IpamError::Moved { .. }
         | IpamError::Lost { .. } => Code::ADDRESS_NOT_AVAILABLE,
-        IpamError::Contended { .. } => Code::TRY_AGAIN_LATER,
+        IpamError::NotAdmitted { .. }
+        | IpamError::NamespaceUnknown { .. }
+        | IpamError::QuotaUsed { .. } => Code::NOT_ALLOWED,
+        IpamError::Contended { .. } | IpamError::LabelsUnknown { .. } => Code::TRY_AGAIN_LATER,
         IpamError::NotHeld { .. } | IpamError::LeaseGone { .. } => Code::LEASE_LOST,
         IpamError::Port(error) => match error.retry() {
             Retry::Later => Code::TRY_AGAIN_LATER,

@@ -4,15 +4,15 @@
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use egret_cni::{
     About, Added, CniError, Code, IpamResult, NetworkRequest, Plugin, Request, ResultIp,
     ValidAttachments,
 };
-use egret_ipam::{Allocator, BootId, HolderNetns, Ipam, Lease, Stamps, Timestamp};
-use egret_store::{HolderDir, LeaseDir, boot_id, resource_dir};
-use egret_types::{LinkAddress, NodeName};
+use egret_ipam::{Arrival, HolderNetns, Ipam, Lease, Pool, Stamps};
+use egret_resources::explicit_pairs;
+use egret_store::{HolderDir, LeaseDir, clock, resource_dir};
+use egret_types::LinkAddress;
 
 use crate::config::{Config, IpamSection};
 use crate::requests::{self, Answer, LEASES};
@@ -45,19 +45,32 @@ impl Plugin for EgretIpam {
         let resources = resource_dir::load(&section.resources_dir()).map_err(error::resources)?;
         let pools = requests::pools(&asked, &resources)?;
         let wants = requests::wants(&asked, &pools);
-        let node = Node::open(section)?;
+        let records = Records::open(&section.state_dir())?;
+        let node = section.node()?;
         let netns = request.netns().and_then(look_at);
-        let leases =
-            node.ipam().add(request.attachment(), netns.as_ref(), &wants).map_err(error::ipam)?;
+        let (attachment, netns) = (request.attachment(), netns.as_ref());
+        let arrival = Arrival { attachment, netns, node: &node };
+        let leases = records.ipam().add(&arrival, &wants).map_err(error::ipam)?;
         answer(&leases).map(Added::Ipam)
     }
 
-    /// The attachment holds nothing any more. Its leases stay reserved for their namespaces.
+    /// The attachment holds nothing any more. Its leases stay reserved for their owners; those that run
+    /// out do so from now on. Nothing but the state directory is needed.
     fn del(&self, request: &Request<Config>) -> Result<(), CniError> {
         let attachment = request.attachment();
-        let holders = HolderDir::new(&request.own().ipam.state_dir());
-        egret_ipam::HolderPort::remove(&holders, &attachment.container_id, &attachment.ifname)
-            .map_err(|failed| CniError::new(Code::TRY_AGAIN_LATER, failed.to_string()))
+        let (container, ifname) = (&attachment.container_id, &attachment.ifname);
+        let later = |failed: String| CniError::new(Code::TRY_AGAIN_LATER, failed);
+        match Records::open(&request.own().ipam.state_dir()) {
+            Ok(records) => {
+                records.ipam().del(container, ifname).map_err(|failed| later(failed.to_string()))
+            }
+            Err(failed) => {
+                log::warn!("DEL without a clock: {}", failed.msg());
+                let holders = HolderDir::new(&request.own().ipam.state_dir());
+                egret_ipam::HolderPort::remove(&holders, container, ifname)
+                    .map_err(|failed| later(failed.to_string()))
+            }
+        }
     }
 
     /// The leases that ADD gave are still the attachment's, and those of the requests, if there
@@ -69,25 +82,27 @@ impl Plugin for EgretIpam {
             Some(requests) => requests::read(requests)?,
             None => Vec::new(),
         };
-        let pairs: Vec<_> = asked.into_iter().map(|asked| (asked.pool, asked.owner)).collect();
+        let pairs: Vec<_> =
+            asked.into_iter().map(|asked| (asked.pool, asked.applicant.owner)).collect();
         let wants = Some(pairs.as_slice()).filter(|pairs| !pairs.is_empty());
-        let node = Node::open(section)?;
+        let records = Records::open(&section.state_dir())?;
         let netns = request.netns().and_then(look_at);
-        node.ipam().check(request.attachment(), netns.as_ref(), wants).map_err(error::ipam)
+        records.ipam().check(request.attachment(), netns.as_ref(), wants).map_err(error::ipam)
     }
 
     /// The attachments of this network that the runtime does not have, and whose namespaces are
     /// gone, hold nothing any more.
     fn gc(&self, request: &NetworkRequest<Config>) -> Result<(), CniError> {
         let valid = valid_attachments(request)?;
-        let node = Node::open(&request.own().ipam)?;
+        let records = Records::open(&request.own().ipam.state_dir())?;
         let lives = |netns: &HolderNetns| look_at(&netns.path).as_ref() == Some(netns);
         let network = request.config().name();
-        let collected = node.ipam().gc(network, |attachment| valid.contains(attachment), lives);
+        let collected = records.ipam().gc(network, |attachment| valid.contains(attachment), lives);
         let collected = collected.map_err(|failed| error::ipam(failed.into()))?;
         for attachment in &collected.removed {
             log::info!("GC: {attachment} held addresses and does not exist: released");
         }
+        expire(&records, &request.own().ipam)?;
         if collected.failed.is_empty() {
             return Ok(());
         }
@@ -103,39 +118,50 @@ impl Plugin for EgretIpam {
         section.refuse_pod_addresses()?;
         let resources = resource_dir::load(&section.resources_dir())
             .map_err(|error| CniError::new(Code::NOT_AVAILABLE, error.to_string()))?;
-        let node = Node::open(section)?;
-        status::check(&Allocator::new(&node.leases, &node.stamps), &resources, &node.name)
+        let records = Records::open(&section.state_dir())?;
+        status::check(&records.ipam(), &resources, &section.node()?)
     }
 }
 
 /// The records of this node, and this call's clock.
-struct Node {
+struct Records {
     leases: LeaseDir,
     holders: HolderDir,
     stamps: Stamps,
-    boot: BootId,
-    name: NodeName,
 }
 
-impl Node {
-    fn open(section: &IpamSection) -> Result<Self, CniError> {
-        let state_dir = section.state_dir();
+impl Records {
+    fn open(state_dir: &Path) -> Result<Self, CniError> {
         let random = RandomState::new().hash_one(std::process::id());
-        // A clock before 1970 is shown as 1970; nothing is decided by it.
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         Ok(Self {
-            leases: LeaseDir::new(&state_dir),
-            holders: HolderDir::new(&state_dir),
-            stamps: Stamps::new(Timestamp(now), random),
-            boot: boot_id::read().map_err(error::store)?,
-            name: section.node()?,
+            leases: LeaseDir::new(state_dir),
+            holders: HolderDir::new(state_dir),
+            stamps: Stamps::new(clock::read().map_err(error::store)?, random),
         })
     }
 
     fn ipam(&self) -> Ipam<'_, LeaseDir, HolderDir> {
-        let stores = (&self.leases, &self.holders);
-        Ipam::new(stores, &self.stamps, self.boot.clone(), self.name.clone())
+        Ipam::new((&self.leases, &self.holders), &self.stamps)
     }
+}
+
+/// Releases what ran out, as far as the resources say what that is. Without them nothing runs out.
+fn expire(records: &Records, section: &IpamSection) -> Result<(), CniError> {
+    let resources = match resource_dir::load(&section.resources_dir()) {
+        Ok(resources) => resources,
+        Err(error) => {
+            log::warn!("GC without resources: {error}");
+            return Ok(());
+        }
+    };
+    for definition in &resources.pools {
+        let pool = Pool::new(definition, explicit_pairs(&resources, &definition.name));
+        let released = records.ipam().expire(&pool).map_err(error::ipam)?;
+        if released > 0 {
+            log::info!("GC: {released} leases of pool {} ran out: released", definition.name);
+        }
+    }
+    Ok(())
 }
 
 /// Keys outside the `ipam` section are those of `egret`.

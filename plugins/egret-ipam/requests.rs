@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use egret_cni::{CniError, Code};
-use egret_ipam::{Lease, Owner, Pair, Pool, Scope, Want};
-use egret_resources::{Resources, explicit_pairs};
+use egret_ipam::{Applicant, Lease, Owner, Pair, Pool, Scope, Want};
+use egret_resources::{Labels, Resources, explicit_pairs};
 use egret_types::{Namespace, PairIndex, PoolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,12 +17,11 @@ pub(crate) const LEASES: &str = "egret.dev/leases";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Entry {
     pool: PoolName,
-    scope: String,
+    scope: Scope,
     key: String,
-    namespace: Namespace,
-    /// Facts for rules that pools cannot have yet.
-    #[serde(rename = "namespaceLabels")]
-    _namespace_labels: Option<serde::de::IgnoredAny>,
+    /// Absent when the runtime named none.
+    namespace: Option<Namespace>,
+    namespace_labels: Option<Labels>,
     #[serde(default)]
     ordinal: u64,
     ipv4: Option<IpAddr>,
@@ -33,7 +32,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) pool: PoolName,
-    pub(crate) owner: Owner,
+    pub(crate) applicant: Applicant,
     explicit: Pair,
 }
 
@@ -54,17 +53,14 @@ fn read_one(path: &str, item: &Value) -> Result<Request, CniError> {
     let wrong = |text: String| CniError::new(Code::INVALID_CONFIG, format!("{path}: {text}"));
     let refuse = |text: String| CniError::new(Code::NOT_APPLICABLE, format!("{path}: {text}"));
     let entry = Entry::deserialize(item).map_err(|error| wrong(error.to_string()))?;
-    if entry.scope != "Namespace" {
-        let scope = &entry.scope;
-        return Err(refuse(format!("scope {scope:?} is not honoured yet, only \"Namespace\" is")));
-    }
     if entry.ordinal != 0 {
         return Err(refuse(format!("ordinal {} is not honoured yet, only 0 is", entry.ordinal)));
     }
-    if entry.key != entry.namespace.as_str() {
-        let (key, namespace) = (&entry.key, entry.namespace.as_str());
+    if !is_key(entry.scope, &entry.key, entry.namespace.as_ref()) {
+        let namespace = entry.namespace.as_ref().map_or("", Namespace::as_str);
         return Err(wrong(format!(
-            "key {key:?} of scope Namespace is not namespace {namespace:?}"
+            "key {:?} is none of scope {:?} for namespace {namespace:?}",
+            entry.key, entry.scope
         )));
     }
     for (key, address, right) in [
@@ -77,9 +73,28 @@ fn read_one(path: &str, item: &Value) -> Result<Request, CniError> {
     }
     Ok(Request {
         pool: entry.pool,
-        owner: Owner { scope: Scope::Namespace, key: entry.key },
+        applicant: Applicant {
+            owner: Owner { scope: entry.scope, key: entry.key },
+            namespace: entry.namespace,
+            labels: entry.namespace_labels,
+        },
         explicit: Pair { v4: entry.ipv4, v6: entry.ipv6 },
     })
+}
+
+/// The key has the form of its scope, and is not another namespace's.
+fn is_key(scope: Scope, key: &str, namespace: Option<&Namespace>) -> bool {
+    let parts: Vec<&str> = key.split('/').collect();
+    let own = |part: &str| namespace.is_some_and(|namespace| namespace.as_str() == part);
+    let whole = |parts: &[&str]| parts.iter().all(|part| !part.is_empty());
+    match (scope, parts.as_slice()) {
+        (Scope::Cluster, ["*"]) => true,
+        (Scope::Policy, [of, name]) => (of.is_empty() || own(of)) && whole(&[name]),
+        (Scope::Namespace, [of]) => own(of),
+        (Scope::Workload, [of, rest @ ..]) => own(of) && !rest.is_empty() && whole(rest),
+        (Scope::Pod, [of, pod, id]) => own(of) && whole(&[pod, id]),
+        _ => false,
+    }
 }
 
 /// The pools of these requests, one for each.
@@ -93,7 +108,7 @@ pub(crate) fn pools(requests: &[Request], resources: &Resources) -> Result<Vec<P
             let pool = request.pool.as_str();
             let msg = format!(
                 "pool {pool:?} has no \"gateway\": it gives pods their addresses and {} no egress IP",
-                request.owner
+                request.applicant.owner
             );
             return Err(CniError::new(Code::INVALID_CONFIG, msg));
         }
@@ -106,7 +121,7 @@ pub(crate) fn pools(requests: &[Request], resources: &Resources) -> Result<Vec<P
 pub(crate) fn wants<'a>(requests: &[Request], pools: &'a [Pool]) -> Vec<Want<'a>> {
     let want = |(request, pool): (&Request, &'a Pool)| Want {
         pool,
-        owner: request.owner.clone(),
+        applicant: request.applicant.clone(),
         explicit: request.explicit,
     };
     requests.iter().zip(pools).map(want).collect()
@@ -124,5 +139,36 @@ pub(crate) struct Answer<'a> {
 impl<'a> From<&'a Lease> for Answer<'a> {
     fn from(lease: &'a Lease) -> Self {
         Self { pool: &lease.pool, index: lease.index, pair: lease.pair }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_the_form_of_its_scope_and_is_of_the_pods_namespace() {
+        let shop: Namespace = "shop".parse().unwrap();
+        for (scope, key, right) in [
+            (Scope::Cluster, "*", true),
+            (Scope::Cluster, "shop", false),
+            (Scope::Policy, "shop/partners", true),
+            (Scope::Policy, "/everyone", true),
+            (Scope::Policy, "bank/partners", false),
+            (Scope::Policy, "partners", false),
+            (Scope::Namespace, "shop", true),
+            (Scope::Namespace, "bank", false),
+            (Scope::Workload, "shop/deployment/web", true),
+            (Scope::Workload, "shop/web", true),
+            (Scope::Workload, "shop", false),
+            (Scope::Workload, "shop/", false),
+            (Scope::Pod, "shop/web-0/uid", true),
+            (Scope::Pod, "shop/web-0", false),
+            (Scope::Pod, "bank/web-0/uid", false),
+        ] {
+            assert_eq!(is_key(scope, key, Some(&shop)), right, "{scope:?} {key:?}");
+        }
+        assert!(is_key(Scope::Cluster, "*", None) && is_key(Scope::Policy, "/everyone", None));
+        assert!(!is_key(Scope::Namespace, "", None));
     }
 }

@@ -1,23 +1,23 @@
 //! STATUS: whether an address can be given to whoever comes next.
 
 use egret_cni::{CniError, Code};
-use egret_ipam::{Allocator, IpamError, Owner, Pool, Scope};
+use egret_ipam::{Ipam, IpamError, Owner, Pool, Scope};
 use egret_resources::{EgressIp, EgressPolicy, Resources, Selector, explicit_pairs};
-use egret_store::LeaseDir;
-use egret_types::NodeName;
+use egret_store::{HolderDir, LeaseDir};
+use egret_types::{Namespace, NodeName};
 
 /// Fails when no pool from which this node allocates can serve its policies. A pool that is full
-/// serves them all the same when each namespace that they name has its pair already: that is how a
+/// serves them all the same when everybody whom they name has a pair already: that is how a
 /// pool looks that was made as large as needed.
 pub(crate) fn check(
-    allocator: &Allocator<'_, LeaseDir>,
+    ipam: &Ipam<'_, LeaseDir, HolderDir>,
     resources: &Resources,
     node: &NodeName,
 ) -> Result<(), CniError> {
     let mut reasons = Vec::new();
     for definition in &resources.pools {
         let allocates = |policy: &&EgressPolicy| {
-            policy.pool == definition.name && policy.egress_ip == EgressIp::Namespace
+            policy.pool == definition.name && matches!(policy.egress_ip, EgressIp::Shared(_))
         };
         let policies: Vec<_> = resources.policies.iter().filter(allocates).collect();
         let elsewhere = definition.node.as_ref().is_some_and(|own| own != node);
@@ -25,7 +25,7 @@ pub(crate) fn check(
             continue;
         }
         let pool = Pool::new(definition, explicit_pairs(resources, &definition.name));
-        match serves(allocator, &pool, &policies) {
+        match serves(ipam, &pool, &policies) {
             Ok(()) => return Ok(()),
             Err(error) => reasons.push(error.to_string()),
         }
@@ -38,26 +38,37 @@ pub(crate) fn check(
 }
 
 fn serves(
-    allocator: &Allocator<'_, LeaseDir>,
+    ipam: &Ipam<'_, LeaseDir, HolderDir>,
     pool: &Pool,
     policies: &[&EgressPolicy],
 ) -> Result<(), IpamError> {
-    let full = match allocator.room(pool) {
+    let full = match ipam.room(pool) {
         Err(full @ IpamError::Exhausted { .. }) => full,
         room => return room,
     };
     for policy in policies {
-        let namespaces = match &policy.selector {
-            Selector::Everything => return Err(full),
-            Selector::Namespace(namespace) => std::slice::from_ref(namespace),
-            Selector::Namespaces(namespaces) => namespaces.as_slice(),
-        };
-        for namespace in namespaces {
-            let owner = Owner { scope: Scope::Namespace, key: namespace.to_string() };
-            if !allocator.has_lease(pool, &owner)? {
+        let Some(owners) = owners(policy) else { return Err(full) };
+        for owner in owners {
+            if !ipam.has_lease(pool, &owner)? {
                 return Err(full);
             }
         }
     }
     Ok(())
+}
+
+/// Who can want a pair by a policy; `None`: nobody can list them.
+fn owners(policy: &EgressPolicy) -> Option<Vec<Owner>> {
+    let EgressIp::Shared(scope) = policy.egress_ip else { return Some(Vec::new()) };
+    let one = |key: String| Some(vec![Owner { scope, key }]);
+    match (scope, &policy.selector) {
+        (Scope::Cluster, _) => one("*".to_owned()),
+        (Scope::Policy, _) => one(policy.name.to_string()),
+        (Scope::Namespace, Selector::Namespace(namespace)) => one(namespace.to_string()),
+        (Scope::Namespace, Selector::Namespaces(namespaces)) => {
+            let owner = |namespace: &Namespace| Owner { scope, key: namespace.to_string() };
+            Some(namespaces.iter().map(owner).collect())
+        }
+        (Scope::Namespace, Selector::Everything) | (Scope::Workload | Scope::Pod, _) => None,
+    }
 }

@@ -25,7 +25,7 @@ use egret_store::lock::NodeLock;
 use egret_types::{Attachment, LinkName, Prefix};
 
 use crate::exec::Programs;
-use crate::leases::{Wanted, ipam_section, read_leases};
+use crate::leases::{Asker, Wanted, ipam_section, read_leases};
 use crate::node::Node;
 use crate::pod::{self, Pod};
 use crate::{detach, error, guard, tombstones};
@@ -91,7 +91,8 @@ impl<'a> Attach<'a> {
     /// Reads everything that is needed and refuses what cannot work.
     fn plan(&self, kernel: &mut dyn Kernel, prev: &PrevResult) -> Result<Plan<'a>, CniError> {
         let config = self.request.own();
-        let wanted = Wanted::by(self.policies, self.request.args().pod_namespace.as_ref())?;
+        let (args, attachment) = (self.request.args(), self.request.attachment());
+        let wanted = Wanted::by(self.policies, &Asker { args, attachment })?;
         if let Some(policy) = may_capture_services(self.resources, self.policies) {
             let msg = format!(
                 "policy {} could reach the cluster's services, whose network is unknown: set EgressCluster serviceCIDRs ([] if there is none)",

@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use egret_cni::{CniError, Code, IpamResult, RawObject};
+use egret_cni::{CniArgs, CniError, Code, IpamResult, RawObject};
 use egret_egress::decision::Claim;
 use egret_egress::record::LeaseRecord;
-use egret_resources::{EgressIp, EgressPolicy, LocalConfig, Resources};
-use egret_types::{DualStack, Identity, Namespace, PairIndex, PoolName};
+use egret_resources::{EgressIp, EgressPolicy, LocalConfig, Resources, Scope};
+use egret_types::{Attachment, DualStack, Identity, Namespace, PairIndex, PoolName};
 use serde::{Deserialize, Serialize};
 
 use crate::node;
@@ -18,9 +18,10 @@ const LEASES: &str = "egret.dev/leases";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LeaseRequest {
     pool: PoolName,
-    scope: &'static str,
+    scope: Scope,
     key: String,
-    namespace: Namespace,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<Namespace>,
     ordinal: u32,
     #[serde(flatten)]
     pair: DualStack<IpAddr>,
@@ -35,6 +36,54 @@ struct LeaseAnswer {
     pair: DualStack<IpAddr>,
 }
 
+/// Who asks: what the runtime told of the pod.
+pub(crate) struct Asker<'a> {
+    pub(crate) args: &'a CniArgs,
+    pub(crate) attachment: &'a Attachment,
+}
+
+impl Asker<'_> {
+    /// Which of its kind owns the pair that a policy gives (docs/design.md, section 5).
+    fn key(&self, scope: Scope, policy: &EgressPolicy) -> Result<String, CniError> {
+        let namespace =
+            || told(scope, policy, "K8S_POD_NAMESPACE", self.args.pod_namespace.as_ref());
+        Ok(match scope {
+            Scope::Cluster => "*".to_owned(),
+            Scope::Policy => policy.name.to_string(),
+            Scope::Namespace => namespace()?.to_string(),
+            Scope::Workload => {
+                let msg = format!(
+                    "policy {}: egressIP.scope Workload needs the pod's workload, and nobody told it",
+                    policy.name
+                );
+                return Err(CniError::new(Code::NOT_APPLICABLE, msg));
+            }
+            Scope::Pod => {
+                let pod = told(scope, policy, "K8S_POD_NAME", self.args.pod_name.as_ref())?;
+                let container = self.attachment.container_id.as_str();
+                let id = self.args.pod_uid.as_deref().unwrap_or(container);
+                format!("{}/{pod}/{id}", namespace()?)
+            }
+        })
+    }
+}
+
+/// What a scope needs and the runtime must have told.
+fn told<'a, T>(
+    scope: Scope,
+    policy: &EgressPolicy,
+    argument: &str,
+    value: Option<&'a T>,
+) -> Result<&'a T, CniError> {
+    value.ok_or_else(|| {
+        let msg = format!(
+            "policy {}: egressIP.scope {scope:?} needs the pod's {argument}, and the runtime gave none",
+            policy.name
+        );
+        CniError::new(Code::NOT_APPLICABLE, msg)
+    })
+}
+
 /// Which pairs the selected policies need: each once, and for each policy the place of its pair.
 pub(crate) struct Wanted {
     pub(crate) requests: Vec<LeaseRequest>,
@@ -42,29 +91,19 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// What these policies need for a pod of this namespace.
-    pub(crate) fn by(
-        policies: &[&EgressPolicy],
-        namespace: Option<&Namespace>,
-    ) -> Result<Self, CniError> {
+    /// What these policies need for a pod.
+    pub(crate) fn by(policies: &[&EgressPolicy], pod: &Asker<'_>) -> Result<Self, CniError> {
         let mut wanted = Wanted { requests: Vec::new(), places: Vec::new() };
         for policy in policies {
-            let namespace = namespace.cloned().ok_or_else(|| {
-                let msg = format!(
-                    "policy {}: egressIP.scope Namespace needs the pod's namespace, and the runtime gave no K8S_POD_NAMESPACE",
-                    policy.name
-                );
-                CniError::new(Code::NOT_APPLICABLE, msg)
-            })?;
-            let pair = match &policy.egress_ip {
-                EgressIp::Namespace => DualStack::default(),
-                EgressIp::Pair(pair) => *pair,
+            let (scope, pair) = match &policy.egress_ip {
+                EgressIp::Shared(scope) => (*scope, DualStack::default()),
+                EgressIp::Pair(pair) => (Scope::Namespace, *pair),
             };
             let request = LeaseRequest {
                 pool: policy.pool.clone(),
-                scope: "Namespace",
-                key: namespace.to_string(),
-                namespace,
+                scope,
+                key: pod.key(scope, policy)?,
+                namespace: pod.args.pod_namespace.clone(),
                 ordinal: 0,
                 pair,
             };

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use egret_types::PairIndex;
+use egret_resources::Labels;
+use egret_types::{Namespace, PairIndex};
 
 use crate::{
     Claim, ClaimKey, IpamError, Lease, LeaseKey, LeasePort, LeaseState, Origin, Owner, Pair, Pool,
@@ -14,6 +15,17 @@ use crate::{
 /// How often an operation follows what others changed under its hands. Each of them got further,
 /// so this is reached only when something is wrong.
 pub(crate) const TRIES: u32 = 64;
+
+/// For whom a pair is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applicant {
+    /// Who will own it.
+    pub owner: Owner,
+    /// The pod's namespace, if somebody knows it.
+    pub namespace: Option<Namespace>,
+    /// The labels of that namespace, if somebody knows them.
+    pub labels: Option<Labels>,
+}
 
 /// Whether a lease was there before the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +70,9 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
     ///
     /// Guarantees: as long as the lease is not released, the same owner gets the same pair, in
     /// whatever order and number of processes. Assumes: all callers read the same pool definition.
-    pub fn allocate(&self, pool: &Pool, owner: &Owner) -> Result<Granted, IpamError> {
+    pub fn allocate(&self, pool: &Pool, applicant: &Applicant) -> Result<Granted, IpamError> {
         for _ in 0..TRIES {
-            if let Some(granted) = self.try_allocate(pool, owner)? {
+            if let Some(granted) = self.try_allocate(pool, applicant)? {
                 return Ok(granted);
             }
         }
@@ -68,26 +80,29 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
     }
 
     /// `None`: somebody changed something; look again.
-    fn try_allocate(&self, pool: &Pool, owner: &Owner) -> Result<Option<Granted>, IpamError> {
-        let key = ClaimKey { pool: pool.name().clone(), owner: owner.clone() };
+    fn try_allocate(
+        &self,
+        pool: &Pool,
+        applicant: &Applicant,
+    ) -> Result<Option<Granted>, IpamError> {
+        let key = ClaimKey { pool: pool.name().clone(), owner: applicant.owner.clone() };
         match self.claim(&key)? {
-            Lookup::Found(claim) => self.follow(pool, &claim),
-            Lookup::Absent => self.start(pool, owner),
-            Lookup::Lost => {
-                if self.restore_claim(pool, owner)? {
-                    Ok(None)
-                } else {
-                    self.start(pool, owner)
-                }
-            }
+            Lookup::Found(claim) => self.follow(pool, applicant, &claim),
+            Lookup::Lost if self.restore_claim(pool, &applicant.owner)? => Ok(None),
+            Lookup::Absent | Lookup::Lost => self.start(pool, applicant),
         }
     }
 
     /// From the claim to its lease.
-    fn follow(&self, pool: &Pool, claim: &Claim) -> Result<Option<Granted>, IpamError> {
+    fn follow(
+        &self,
+        pool: &Pool,
+        applicant: &Applicant,
+        claim: &Claim,
+    ) -> Result<Option<Granted>, IpamError> {
         match self.lease(claim.lease_key())? {
-            Lookup::Found(lease) if claim.names(&lease) => self.adopt(pool, lease),
-            Lookup::Lost => self.restore_lease(pool, claim),
+            Lookup::Found(lease) if claim.names(&lease) => self.adopt(pool, applicant, lease),
+            Lookup::Lost => self.restore_lease(pool, applicant, claim),
             Lookup::Found(_) | Lookup::Absent => {
                 self.port.delete(claim)?;
                 Ok(None)
@@ -97,33 +112,60 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
 
     /// Takes over a lease of the same owner that may be bound: it is bound already, or its claim
     /// was seen.
-    pub(crate) fn adopt(&self, pool: &Pool, lease: Lease) -> Result<Option<Granted>, IpamError> {
+    pub(crate) fn adopt(
+        &self,
+        pool: &Pool,
+        applicant: &Applicant,
+        lease: Lease,
+    ) -> Result<Option<Granted>, IpamError> {
         let pair = match pool.fit(&lease) {
             Fit::Same => lease.pair,
             Fit::Grown(pair) => pair,
             Fit::Moved(now) => return Err(moved(pool, lease, now)),
         };
-        if pair == lease.pair && lease.state == LeaseState::Bound {
+        let counted = lease.namespace.clone();
+        let counted =
+            counted.or_else(|| applicant.namespace.clone().filter(|_| pool.quota().is_some()));
+        let mut whole = Lease { pair, left: None, namespace: counted, ..lease.clone() };
+        whole.slot = match self.charge(pool, &whole) {
+            // It is older than the quota, and in use.
+            Err(IpamError::QuotaUsed { .. })
+                if lease.state == LeaseState::Bound && lease.left.is_none() =>
+            {
+                None
+            }
+            slot => slot?,
+        };
+        if whole == lease && lease.state == LeaseState::Bound {
             return Ok(Some(Granted { lease, novelty: Novelty::Adopted }));
         }
-        let bound = Lease { pair, ..lease.turned(LeaseState::Bound) };
+        let bound = whole.turned(LeaseState::Bound);
         let done = self.port.replace(&lease, &bound)?.is_done();
         Ok(done.then_some(Granted { lease: bound, novelty: Novelty::Adopted }))
     }
 
-    /// The three swaps.
-    fn start(&self, pool: &Pool, owner: &Owner) -> Result<Option<Granted>, IpamError> {
-        let begun = match self.unfinished(pool, owner)? {
-            Some(lease) => Some(lease),
-            None => self.create_lease(pool, owner)?,
+    /// The three swaps, and a slot of the quota before the second.
+    fn start(&self, pool: &Pool, applicant: &Applicant) -> Result<Option<Granted>, IpamError> {
+        let begun = if let Some(begun) = self.unfinished(pool, &applicant.owner)? {
+            Some(begun)
+        } else {
+            self.refuse_used_up(pool, applicant.namespace.as_ref())?;
+            self.create_lease(pool, applicant)?
         };
         let Some(lease) = begun else { return Ok(None) };
         let claim = Claim::to(&lease, pool.name(), self.stamps.token());
+        let slot = match self.charge(pool, &lease) {
+            Ok(slot) => slot,
+            Err(refused) => {
+                self.withdraw(&lease, None, &claim.key_of())?;
+                return Err(refused);
+            }
+        };
         if self.port.create(&claim)? == Creation::Exists {
-            self.withdraw(&lease, &claim.key_of())?;
+            self.withdraw(&lease, slot, &claim.key_of())?;
             return Ok(None);
         }
-        let bound = lease.turned(LeaseState::Bound);
+        let bound = Lease { slot, ..lease.turned(LeaseState::Bound) };
         // Not done: the lease was deleted by an allocation that found the pool full, or bound
         // already by one that saw our claim. Following the claim tells.
         let done = self.port.replace(&lease, &bound)?.is_done();
@@ -143,16 +185,17 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
     }
 
     /// Step 1: a pending lease on the next free pair. `None`: the pool was full for a moment only.
-    fn create_lease(&self, pool: &Pool, owner: &Owner) -> Result<Option<Lease>, IpamError> {
+    fn create_lease(&self, pool: &Pool, applicant: &Applicant) -> Result<Option<Lease>, IpamError> {
         self.refuse_moved(pool)?;
         let cursor = self.port.hint(pool.id(), Hint::Cursor).and_then(|text| parse_cursor(&text));
         let mut occupied = self.port.occupied(pool.id())?;
         loop {
             let Some((index, pair)) = pool.next_free(cursor, &occupied) else {
-                let full = !self.sweep(pool)? && self.is_settled(pool, owner, &occupied)?;
+                let full =
+                    !self.sweep(pool)? && self.is_settled(pool, &applicant.owner, &occupied)?;
                 return if full { Err(pool.exhausted(&occupied)) } else { Ok(None) };
             };
-            let lease = self.new_lease(pool, (index, pair), owner, Origin::Allocated);
+            let lease = self.new_lease(pool, (index, pair), applicant, Origin::Allocated);
             if self.port.create(&lease)? == Creation::Created {
                 self.port.set_hint(pool.id(), Hint::Cursor, &index.number().to_string());
                 return Ok(Some(lease));
@@ -179,19 +222,22 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
         &self,
         pool: &Pool,
         (index, pair): (PairIndex, Pair),
-        owner: &Owner,
+        applicant: &Applicant,
         origin: Origin,
     ) -> Lease {
         let state = match origin {
-            Origin::Allocated => LeaseState::Pending,
-            Origin::Reserved => LeaseState::Bound,
+            Origin::Reserved if pool.quota().is_none() => LeaseState::Bound,
+            Origin::Reserved | Origin::Allocated => LeaseState::Pending,
         };
         Lease {
             pool: pool.name().clone(),
             pool_id: pool.id(),
             index,
             pair,
-            owner: owner.clone(),
+            owner: applicant.owner.clone(),
+            namespace: applicant.namespace.clone(),
+            slot: None,
+            left: None,
             origin,
             state,
             since: self.stamps.now(),
@@ -200,21 +246,20 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
         }
     }
 
-    /// Gives a lease back whose owner has another one. Not when the claim that was in the way is
-    /// to this very lease, which happens when somebody else completed it.
-    fn withdraw(&self, lease: &Lease, key: &ClaimKey) -> Result<(), IpamError> {
-        match self.claim(key)? {
-            Lookup::Found(claim) if claim.names(lease) => {}
-            _ => {
-                self.port.delete(lease)?;
-            }
+    /// Gives a lease back whose owner has another one, or may have none. Not when there is a claim to
+    /// this very lease, which happens when somebody else completed it. Its record does not know the
+    /// slot yet that was taken for it.
+    fn withdraw(&self, lease: &Lease, slot: Option<u32>, key: &ClaimKey) -> Result<(), IpamError> {
+        let claimed = matches!(self.claim(key)?, Lookup::Found(claim) if claim.names(lease));
+        if !claimed && self.port.delete(lease)?.is_done() {
+            self.discharge(&Lease { slot, ..lease.clone() })?;
         }
         Ok(())
     }
 
     /// Deletes what others began and did not finish in a full pool: pending leases that no claim
     /// names. Whether there were any, also when somebody was faster and finished or deleted it.
-    fn sweep(&self, pool: &Pool) -> Result<bool, IpamError> {
+    pub(crate) fn sweep(&self, pool: &Pool) -> Result<bool, IpamError> {
         let mut found = false;
         for lease in self.port.leases(pool.id())?.found {
             let begun = lease.state == LeaseState::Pending && lease.origin == Origin::Allocated;
@@ -234,11 +279,16 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
 
     /// A lease's record was damaged, but its claim tells all that it said. Its pair was never free
     /// in between.
-    fn restore_lease(&self, pool: &Pool, claim: &Claim) -> Result<Option<Granted>, IpamError> {
+    fn restore_lease(
+        &self,
+        pool: &Pool,
+        applicant: &Applicant,
+        claim: &Claim,
+    ) -> Result<Option<Granted>, IpamError> {
         let Some(pair) = pool.pair(claim.index).filter(|_| claim.pool_id == pool.id()) else {
             return Err(IpamError::Lost { pool: pool.name().clone(), pair: Pair::default() });
         };
-        let made = self.new_lease(pool, (claim.index, pair), &claim.owner, Origin::Allocated);
+        let made = self.new_lease(pool, (claim.index, pair), applicant, Origin::Allocated);
         let lease = Lease { token: claim.lease, state: LeaseState::Bound, ..made };
         let created = self.port.create(&lease)? == Creation::Created;
         Ok(created.then_some(Granted { lease, novelty: Novelty::Adopted }))

@@ -35,7 +35,8 @@ impl<L: LeasePort, H: HolderPort> Ipam<'_, L, H> {
         let mut collected = Collected::default();
         for holder in self.holders.list()?.found {
             let attachment = &holder.attachment;
-            let alive = holder.boot == self.boot && holder.netns.as_ref().is_some_and(&lives);
+            let alive = holder.boot == self.stamps().clock().boot
+                && holder.netns.as_ref().is_some_and(&lives);
             if attachment.network != *network || has(attachment) || alive {
                 continue;
             }
@@ -53,6 +54,7 @@ impl<L: LeasePort, H: HolderPort> Ipam<'_, L, H> {
         let unchanged = self.holders.get(container_id, ifname)? == Lookup::Found(holder.clone());
         if unchanged {
             self.holders.remove(container_id, ifname)?;
+            self.say_farewell(holder);
         }
         Ok(unchanged)
     }
@@ -61,7 +63,7 @@ impl<L: LeasePort, H: HolderPort> Ipam<'_, L, H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BootId, Memory, Stamps, Timestamp};
+    use crate::{BootId, Clock, Memory, Stamps, Timestamp};
 
     fn boot(id: &str) -> BootId {
         BootId::try_from(id.to_owned()).unwrap()
@@ -84,8 +86,8 @@ mod tests {
 
     /// The kernel shows namespace 7.
     fn gc(memory: &Memory, valid: &[&Attachment]) -> Vec<Attachment> {
-        let stamps = Stamps::new(Timestamp(0), 0);
-        let ipam = Ipam::new((memory, memory), &stamps, boot("now"), "w1".parse().unwrap());
+        let stamps = Stamps::new(Clock { now: Timestamp(0), boot: boot("now"), uptime: 0 }, 0);
+        let ipam = Ipam::new((memory, memory), &stamps);
         let network = "podnet".parse().unwrap();
         let collected = ipam.gc(&network, |a| valid.contains(&a), |netns| netns.inode == 7);
         let mut removed = collected.unwrap().removed;

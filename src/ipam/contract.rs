@@ -7,8 +7,8 @@
 use egret_types::{Attachment, PairIndex, PoolId};
 
 use crate::{
-    BootId, Claim, HeldLease, Holder, HolderNetns, HolderPort, Lease, LeasePort, LeaseState,
-    Origin, Owner, Pair, PortError, Scope, Timestamp, Token,
+    BootId, Claim, Farewell, HeldLease, Holder, HolderNetns, HolderPort, Lease, LeasePort,
+    LeaseState, Origin, Owner, Pair, PortError, Scope, Slot, Timestamp, Token,
     ports::{Creation, Hint, Lookup, Record, Records, Swap},
 };
 
@@ -31,13 +31,16 @@ fn holds(condition: bool, clause: &'static str) -> Result<(), Breach> {
     if condition { Ok(()) } else { Err(Breach::Clause(clause)) }
 }
 
-/// Leases, claims and hints.
+/// Leases, claims, slots and hints.
 pub fn lease_port(port: &impl LeasePort) -> Result<(), Breach> {
     let pending = lease(1, 3, LeaseState::Pending)?;
     let bound = Lease { version: 1, state: LeaseState::Bound, ..pending.clone() };
     records(port, (&pending, &bound), &lease(1, 4, LeaseState::Pending)?)?;
     let shop = claim("shop", 1)?;
     records(port, (&shop, &Claim { token: Token(9), ..shop.clone() }), &claim("other", 1)?)?;
+    let first = slot("shop", 0)?;
+    records(port, (&first, &Slot { token: Token(9), ..first.clone() }), &slot("shop", 1)?)?;
+    slots(port)?;
     listings(port)?;
     hints(port)
 }
@@ -106,6 +109,20 @@ fn listings(port: &impl LeasePort) -> Result<(), Breach> {
     holds(port.occupied(pool)?.len() == 1, "a deleted lease occupies nothing")
 }
 
+fn slots(port: &impl LeasePort) -> Result<(), Breach> {
+    let (pool, shop) = (PoolId::try_from(1)?, "shop".parse()?);
+    holds(port.slots(pool, &shop)?.is_empty(), "a namespace has no slot at first")?;
+    for slot in [slot("shop", 12)?, slot("shop", 3)?, slot("other", 0)?] {
+        holds(port.create(&slot)? == Creation::Created, "a slot is created")?;
+    }
+    let found = port.slots(pool, &shop)?;
+    let numbers: Vec<_> = found.iter().map(|(number, _)| *number).collect();
+    holds(numbers == [3, 12], "the slots are those of the namespace, in the order of numbers")?;
+    let all = found.iter().all(|(_, slot)| matches!(slot, Lookup::Found(_)));
+    holds(all, "every slot is read")?;
+    holds(port.slots(PoolId::try_from(2)?, &shop)?.is_empty(), "slots are one pool's")
+}
+
 fn hints(port: &impl LeasePort) -> Result<(), Breach> {
     let (one, two) = (PoolId::try_from(1)?, PoolId::try_from(2)?);
     holds(port.hint(one, Hint::Cursor).is_none(), "there is no hint at first")?;
@@ -139,6 +156,23 @@ pub fn holder_port(port: &impl HolderPort) -> Result<(), Breach> {
     holds(port.list()?.found == [other], "removal touches one attachment")
 }
 
+fn slot(namespace: &str, number: u32) -> Result<Slot, Breach> {
+    Ok(Slot {
+        pool_id: PoolId::try_from(1)?,
+        namespace: namespace.parse()?,
+        number,
+        index: PairIndex::try_from(3)?,
+        lease: Token(1),
+        token: Token(2),
+    })
+}
+
+/// A lease for tests of what reads one.
+#[cfg(test)]
+pub(crate) fn sample_lease() -> Lease {
+    lease(1, 3, LeaseState::Bound).unwrap()
+}
+
 fn lease(pool: u32, index: u32, state: LeaseState) -> Result<Lease, Breach> {
     Ok(Lease {
         pool: "tenants".parse()?,
@@ -146,6 +180,9 @@ fn lease(pool: u32, index: u32, state: LeaseState) -> Result<Lease, Breach> {
         index: PairIndex::try_from(index)?,
         pair: Pair { v4: Some([203, 0, 113, 50].into()), v6: None },
         owner: Owner { scope: Scope::Namespace, key: "shop".to_owned() },
+        namespace: Some("shop".parse()?),
+        slot: Some(0),
+        left: None,
         origin: Origin::Allocated,
         state,
         since: Timestamp(1_795_519_084),
@@ -166,7 +203,7 @@ fn claim(key: &str, index: u32) -> Result<Claim, Breach> {
 }
 
 fn holder(container: &str, ifname: &str) -> Result<Holder, Breach> {
-    let held = HeldLease::from(&lease(1, 3, LeaseState::Bound)?);
+    let held = HeldLease::of(&lease(1, 3, LeaseState::Bound)?, Farewell::Mark);
     Ok(Holder {
         attachment: Attachment {
             network: "podnet".parse()?,

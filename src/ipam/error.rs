@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use egret_types::{Attachment, NodeName, PoolName};
+use egret_types::{Attachment, Namespace, NodeName, PoolName};
 
 use crate::{Lease, Owner, Pair, lease::render_pair, ports::PortError};
 
@@ -53,6 +53,14 @@ pub enum PairError {
         /// The address.
         address: IpAddr,
     },
+    /// It would be new, and the pair gives out nothing new.
+    #[error("{} is in a draining range of pool {:?}: it gives out nothing new", PairText(pair), pool.as_str())]
+    Draining {
+        /// The pool.
+        pool: PoolName,
+        /// The pair.
+        pair: Pair,
+    },
     /// Without a cluster only the first pairs are usable.
     #[error("{address} is not among the first {usable} pairs of pool {:?}, which are the usable ones", pool.as_str())]
     BeyondUsable {
@@ -72,7 +80,7 @@ pub enum IpamError {
     /// Choosing a pair: there is none.
     #[error(
         "pool {:?} is exhausted: of {pairs} usable pairs {holes} are excluded, \
-         {named} are named by policies and {leased} are leased",
+         {named} are named by policies, {draining} are draining and {leased} are leased",
         pool.as_str()
     )]
     Exhausted {
@@ -84,6 +92,8 @@ pub enum IpamError {
         holes: u32,
         /// Those that policies name.
         named: u32,
+        /// Those that give out nothing new.
+        draining: u32,
         /// Those that have a lease.
         leased: u32,
     },
@@ -103,6 +113,55 @@ pub enum IpamError {
         node: NodeName,
         /// This node.
         here: NodeName,
+    },
+    /// The pool is not for this namespace.
+    #[error(
+        "namespace {:?} may not use pool {:?}: the pool's \"namespaces\" do not name it",
+        namespace.as_str(), pool.as_str()
+    )]
+    NotAdmitted {
+        /// The pool.
+        pool: PoolName,
+        /// The pod's namespace.
+        namespace: Namespace,
+    },
+    /// The pool is for some namespaces, and nobody knows that of the pod.
+    #[error(
+        "pool {:?} has \"namespaces\" or \"quotaPerNamespace\", and the runtime gave no \
+         K8S_POD_NAMESPACE: nobody knows who asks",
+        pool.as_str()
+    )]
+    NamespaceUnknown {
+        /// The pool.
+        pool: PoolName,
+    },
+    /// The pool is for namespaces with labels, and nobody knows those of this one.
+    #[error(
+        "pool {:?} is for namespaces with certain labels, and nobody told the labels of \
+         namespace {:?}",
+        pool.as_str(), namespace.as_str()
+    )]
+    LabelsUnknown {
+        /// The pool.
+        pool: PoolName,
+        /// The pod's namespace.
+        namespace: Namespace,
+    },
+    /// The namespace has as many leases as it may have.
+    #[error(
+        "namespace {:?} has used up its quota of pool {:?}: {used} of {limit} leases \
+         (quotaPerNamespace)",
+        namespace.as_str(), pool.as_str()
+    )]
+    QuotaUsed {
+        /// The pool.
+        pool: PoolName,
+        /// The namespace.
+        namespace: Namespace,
+        /// How many it has.
+        used: usize,
+        /// How many it may have.
+        limit: u32,
     },
     /// Reserving the pair that a policy names: somebody else has it.
     #[error("{owner} cannot have {}: it is the {held}", PairText(&held.pair))]

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use egret_types::{Attachment, ContainerId, DualStack, IfName, NodeName, PoolName};
 
 use crate::{
-    Allocator, BootId, Granted, HeldLease, Holder, HolderNetns, HolderPort, IpamError, Lease,
-    LeaseKey, LeasePort, LeaseState, Novelty, Owner, Pool, Stamps,
+    Allocator, Applicant, Farewell, Granted, HeldLease, Holder, HolderNetns, HolderPort, IpamError,
+    Lease, LeaseKey, LeasePort, LeaseState, Novelty, Owner, Pool, Released, Stamps, Witness,
     allocate::TRIES,
     error::NotHeld,
     ports::{Lookup, PortError},
@@ -18,70 +18,77 @@ pub struct Want<'a> {
     /// From where.
     pub pool: &'a Pool,
     /// For whom.
-    pub owner: Owner,
+    pub applicant: Applicant,
     /// The addresses that the policy names; none: any pair of the pool.
     pub explicit: DualStack<IpAddr>,
+}
+
+/// An attachment that comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Which.
+    pub attachment: &'a Attachment,
+    /// Its namespace, if the runtime named one.
+    pub netns: Option<&'a HolderNetns>,
+    /// Where it comes.
+    pub node: &'a NodeName,
 }
 
 /// The leases and holders of one node.
 #[derive(Debug)]
 pub struct Ipam<'a, L, H> {
-    allocator: Allocator<'a, L>,
+    pub(crate) allocator: Allocator<'a, L>,
     pub(crate) holders: &'a H,
-    pub(crate) boot: BootId,
-    node: NodeName,
 }
 
 impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
-    /// Works on these stores, on this node, in this boot.
-    pub fn new(
-        (leases, holders): (&'a L, &'a H),
-        stamps: &'a Stamps,
-        boot: BootId,
-        node: NodeName,
-    ) -> Self {
-        Self { allocator: Allocator::new(leases, stamps), holders, boot, node }
+    /// Works on these stores, at this time.
+    pub fn new((leases, holders): (&'a L, &'a H), stamps: &'a Stamps) -> Self {
+        Self { allocator: Allocator::new(leases, stamps), holders }
+    }
+
+    pub(crate) fn stamps(&self) -> &'a Stamps {
+        self.allocator.stamps
     }
 
     /// Gives the attachment a lease for each want, in their order, or none.
     ///
     /// Guarantees: repeated for the same attachment it gives the same; of a call that fails nothing
     /// remains that was not there before.
-    pub fn add(
-        &self,
-        attachment: &Attachment,
-        netns: Option<&HolderNetns>,
-        wants: &[Want<'_>],
-    ) -> Result<Vec<Lease>, IpamError> {
+    pub fn add(&self, arrival: &Arrival<'_>, wants: &[Want<'_>]) -> Result<Vec<Lease>, IpamError> {
         let mut created = Vec::new();
-        let outcome = self.hold(attachment, netns, wants, &mut created);
+        let outcome = self.hold(arrival, wants, &mut created);
         if outcome.is_err() {
             for lease in &created {
                 // Whatever fails here, the first error is the one to report; the lease stays
                 // reserved for its owner, which is safe.
-                self.allocator.release(lease, |key| self.is_held(key)).ok();
+                self.release(lease).ok();
             }
         }
         outcome
     }
 
+    /// Releases a lease unless an attachment holds it.
+    pub fn release(&self, lease: &Lease) -> Result<Released, IpamError> {
+        self.allocator.release(lease, |key| self.is_held(key))
+    }
+
     fn hold(
         &self,
-        attachment: &Attachment,
-        netns: Option<&HolderNetns>,
+        arrival: &Arrival<'_>,
         wants: &[Want<'_>],
         created: &mut Vec<Lease>,
     ) -> Result<Vec<Lease>, IpamError> {
         for _ in 0..TRIES {
             let mut leases = Vec::with_capacity(wants.len());
             for want in wants {
-                let granted = self.grant(want)?;
+                let granted = self.grant(want, arrival.node)?;
                 if granted.novelty == Novelty::Created {
                     created.push(granted.lease.clone());
                 }
                 leases.push(granted.lease);
             }
-            self.put_holder(attachment, netns, &leases)?;
+            self.put_holder(arrival, wants, &leases)?;
             // Somebody who failed may have begun to give back what we share with it before it
             // could see our record.
             if self.all_bound(&leases)? {
@@ -95,32 +102,58 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
         }
     }
 
-    fn grant(&self, want: &Want<'_>) -> Result<Granted, IpamError> {
+    /// What an allocation could not find may be taken back from owners that nobody holds for.
+    fn grant(&self, want: &Want<'_>, here: &NodeName) -> Result<Granted, IpamError> {
+        let Applicant { namespace, labels, .. } = &want.applicant;
+        want.pool.permit(namespace.as_ref(), labels.as_ref())?;
+        for _ in 0..TRIES {
+            let error = match self.try_grant(want, here) {
+                Err(error) => error,
+                granted => return granted,
+            };
+            let again = match &error {
+                IpamError::Exhausted { .. } => self.make_room(want.pool)?,
+                IpamError::QuotaUsed { namespace, .. } => self.free_slots(want.pool, namespace)?,
+                IpamError::Taken { held, .. } => self.clear(want.pool, held)?,
+                _ => false,
+            };
+            if !again {
+                return Err(error);
+            }
+        }
+        Err(IpamError::Contended { pool: want.pool.name().clone() })
+    }
+
+    fn try_grant(&self, want: &Want<'_>, here: &NodeName) -> Result<Granted, IpamError> {
         if !want.explicit.is_empty() {
-            return self.allocator.reserve(want.pool, &want.owner, &want.explicit);
+            return self.allocator.reserve(want.pool, &want.applicant, &want.explicit);
         }
         match want.pool.node() {
-            Some(node) if *node != self.node => Err(IpamError::OtherNode {
+            Some(node) if node != here => Err(IpamError::OtherNode {
                 pool: want.pool.name().clone(),
                 node: node.clone(),
-                here: self.node.clone(),
+                here: here.clone(),
             }),
-            _ => self.allocator.allocate(want.pool, &want.owner),
+            _ => self.allocator.allocate(want.pool, &want.applicant),
         }
     }
 
     fn put_holder(
         &self,
-        attachment: &Attachment,
-        netns: Option<&HolderNetns>,
+        arrival: &Arrival<'_>,
+        wants: &[Want<'_>],
         leases: &[Lease],
     ) -> Result<(), IpamError> {
+        let held = |(want, lease): (&Want<'_>, &Lease)| {
+            HeldLease::of(lease, want.pool.farewell(lease.owner.scope))
+        };
+        let Arrival { attachment, netns, .. } = arrival;
         let holder = Holder {
-            attachment: attachment.clone(),
+            attachment: (*attachment).clone(),
             netns: netns.cloned(),
-            boot: self.boot.clone(),
-            leases: leases.iter().map(HeldLease::from).collect(),
-            since: self.allocator.stamps.now(),
+            boot: self.stamps().clock().boot.clone(),
+            leases: wants.iter().zip(leases).map(held).collect(),
+            since: self.stamps().now(),
         };
         // A repeated ADD writes nothing and keeps its first date.
         match self.holders.get(&attachment.container_id, &attachment.ifname)? {
@@ -149,15 +182,34 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
     /// Some attachment uses the pair. A holder that cannot be read may be the one.
     fn is_held(&self, key: LeaseKey) -> Result<bool, PortError> {
         let holders = self.holders.list()?;
-        let used = holders.found.iter().any(|holder| holder.uses(key, &self.boot));
+        let used = holders.found.iter().any(|holder| holder.uses(key, &self.stamps().clock().boot));
         Ok(used || !holders.lost.is_empty())
     }
 
-    /// The attachment uses nothing any more. Its leases stay reserved for their owners.
+    /// The attachment uses nothing any more. Its leases stay reserved for their owners; those that run
+    /// out do so from now on.
     ///
-    /// Guarantees: succeeds when there is nothing, and as often as it is called.
+    /// Guarantees: succeeds when there is nothing, and as often as it is called. A lease that another
+    /// attachment holds is not touched by it.
     pub fn del(&self, container: &ContainerId, ifname: &IfName) -> Result<(), IpamError> {
-        Ok(self.holders.remove(container, ifname)?)
+        let holder = self.holders.get(container, ifname);
+        self.holders.remove(container, ifname)?;
+        if let Ok(Lookup::Found(holder)) = holder {
+            self.say_farewell(&holder);
+        }
+        Ok(())
+    }
+
+    /// Marks the leases that run out. A mark that cannot be written is no reason to fail: whoever needs
+    /// the pair sees that nobody holds it, and marks it later.
+    pub(crate) fn say_farewell(&self, holder: &Holder) {
+        for held in holder.leases.iter().filter(|held| held.farewell == Farewell::Mark) {
+            let Ok(Lookup::Found(lease)) = self.allocator.lease(held.key()) else { continue };
+            if lease.token == held.token {
+                let mark = self.stamps().mark(Witness::Told);
+                self.allocator.port.replace(&lease, &lease.marked(mark)).ok();
+            }
+        }
     }
 
     /// The attachment holds what ADD gave it, and if `wants` is given, exactly that.
@@ -200,7 +252,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
             Lookup::Absent => return Err(not_held(attachment, NotHeld::NoRecord)),
             Lookup::Lost => return Err(not_held(attachment, NotHeld::Damaged)),
         };
-        if holder.boot != self.boot {
+        if holder.boot != self.stamps().clock().boot {
             return Err(not_held(attachment, NotHeld::OtherBoot));
         }
         let inodes = holder.netns.as_ref().zip(netns).map(|(held, now)| (held.inode, now.inode));

@@ -53,6 +53,28 @@ pub struct HeldLease {
     pub owner: Owner,
     /// Which making of the lease it was.
     pub token: Token,
+    /// What DEL has to do for it.
+    #[serde(default, skip_serializing_if = "Farewell::is_none")]
+    pub farewell: Farewell,
+}
+
+/// Whether whoever leaves a lease says so in its record. DEL knows no resources, so ADD writes down
+/// what they said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Farewell {
+    /// No: the lease never runs out.
+    #[default]
+    None,
+    /// Yes.
+    Mark,
+}
+
+impl Farewell {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_none(&self) -> bool {
+        *self == Farewell::None
+    }
 }
 
 impl HeldLease {
@@ -67,9 +89,11 @@ impl HeldLease {
     }
 }
 
-impl From<&Lease> for HeldLease {
-    fn from(lease: &Lease) -> Self {
+impl HeldLease {
+    /// The use of a lease.
+    pub(crate) fn of(lease: &Lease, farewell: Farewell) -> Self {
         Self {
+            farewell,
             pool: lease.pool.clone(),
             pool_id: lease.pool_id,
             index: lease.index,

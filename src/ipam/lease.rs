@@ -5,25 +5,21 @@
 
 use std::net::IpAddr;
 
-use egret_types::{DualStack, Identity, PairIndex, PoolId, PoolName};
+use egret_resources::Scope;
+use egret_types::{DualStack, Identity, Namespace, PairIndex, PoolId, PoolName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Timestamp, Token,
+    Mark, Timestamp, Token,
     ports::{Record, Swap},
 };
 
 /// The addresses of an egress pair, one or both families.
 pub type Pair = DualStack<IpAddr>;
 
-/// Who shares an egress pair. Further scopes come with the issue that honours them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Scope {
-    /// All pods of a namespace; the key is its name.
-    Namespace,
-}
-
-/// Who owns a lease.
+/// Who owns a lease: a scope, and as key which of its kind. Keys are `*` for Cluster,
+/// `namespace/name` or `/name` for Policy, the namespace, `namespace/workload`, and
+/// `namespace/pod/uid`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Owner {
@@ -36,7 +32,11 @@ pub struct Owner {
 impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.scope {
+            Scope::Cluster => f.write_str("the cluster"),
+            Scope::Policy => write!(f, "policy {:?}", self.key),
             Scope::Namespace => write!(f, "namespace {:?}", self.key),
+            Scope::Workload => write!(f, "workload {:?}", self.key),
+            Scope::Pod => write!(f, "pod {:?}", self.key),
         }
     }
 }
@@ -75,6 +75,16 @@ pub struct Lease {
     pub pair: Pair,
     /// Whose it is.
     pub owner: Owner,
+    /// The namespace of the pod for which it was made. A quota counts it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
+    /// The slot of that namespace's quota that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
+    /// Since when nobody has held it, if it runs out and somebody said or saw so. That it is written
+    /// does not say that nobody holds the lease now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Mark>,
     /// How it came to its pair.
     pub origin: Origin,
     /// Whether it may be used.
@@ -97,6 +107,11 @@ impl Lease {
     /// expects this one cannot succeed on an older or a newer one.
     pub(crate) fn turned(&self, state: LeaseState) -> Self {
         Self { state, version: self.version.wrapping_add(1), ..self.clone() }
+    }
+
+    /// The same lease, from now on without a holder.
+    pub(crate) fn marked(&self, left: Mark) -> Self {
+        Self { left: Some(left), ..self.turned(self.state) }
     }
 }
 

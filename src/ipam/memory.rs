@@ -5,10 +5,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use egret_types::{ContainerId, IfName, PairIndex, PoolId};
+use egret_types::{ContainerId, IfName, Namespace, PairIndex, PoolId};
 
 use crate::{
-    Claim, ClaimKey, Holder, HolderPort, Lease, LeaseKey, LeasePort, LeaseState, PortError,
+    Claim, ClaimKey, Holder, HolderPort, Lease, LeaseKey, LeasePort, LeaseState, PortError, Slot,
+    SlotKey,
     ports::{Creation, Hint, Listing, Lookup, Record, Records, Swap},
 };
 
@@ -17,6 +18,7 @@ use crate::{
 pub struct Memory {
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
     claims: Mutex<BTreeMap<ClaimKey, Claim>>,
+    slots: Mutex<BTreeMap<SlotKey, Slot>>,
     hints: Mutex<BTreeMap<(PoolId, Hint), String>>,
     holders: Mutex<BTreeMap<(ContainerId, IfName), Holder>>,
 }
@@ -40,6 +42,12 @@ impl Shelf<Lease> for Memory {
 impl Shelf<Claim> for Memory {
     fn shelf(&self) -> MutexGuard<'_, BTreeMap<ClaimKey, Claim>> {
         open(&self.claims)
+    }
+}
+
+impl Shelf<Slot> for Memory {
+    fn shelf(&self) -> MutexGuard<'_, BTreeMap<SlotKey, Slot>> {
+        open(&self.slots)
     }
 }
 
@@ -94,6 +102,16 @@ impl LeasePort for Memory {
         let leases = open(&self.leases);
         let found = leases.values().filter(|lease| lease.pool_id == pool).cloned().collect();
         Ok(Listing { found, lost: Vec::new() })
+    }
+
+    fn slots(
+        &self,
+        pool: PoolId,
+        namespace: &Namespace,
+    ) -> Result<Vec<(u32, Lookup<Slot>)>, PortError> {
+        let slots = open(&self.slots);
+        let own = slots.values().filter(|s| s.pool_id == pool && s.namespace == *namespace);
+        Ok(own.map(|slot| (slot.number, Lookup::Found(slot.clone()))).collect())
     }
 
     fn hint(&self, pool: PoolId, hint: Hint) -> Option<String> {

@@ -10,7 +10,7 @@ use egret_resources::{AddressRange, EgressPool};
 use egret_types::{DualStack, Family, NodeName, PairIndex, PoolId, PoolName};
 use rangemap::RangeSet;
 
-use crate::{IpamError, Lease, Pair, PairError, range::RangeList};
+use crate::{IpamError, Lease, Pair, PairError, range::RangeList, rules::Rules};
 
 /// How many pairs of a pool are usable without a cluster: a gateway is given all of them at once.
 pub const FILE_MODE_PAIRS: u32 = 4096;
@@ -37,8 +37,13 @@ pub struct Pool {
     pairs: u32,
     /// Excluded indexes. Addresses that no node can have never get here: resources refuse them.
     holes: RangeSet<u32>,
-    /// Holes, and pairs that some policy names: allocation never chooses one.
+    /// Pairs that some policy names.
+    named: RangeSet<u32>,
+    /// Pairs that give out nothing new.
+    draining: RangeSet<u32>,
+    /// All of these: allocation never chooses one.
     closed: RangeSet<u32>,
+    rules: Rules,
 }
 
 impl Pool {
@@ -53,29 +58,36 @@ impl Pool {
             *lists.slot(family) = (list.size() > 0).then_some(list);
         }
         let pairs = pairs_of(&lists);
-        let holes = holes_of(&lists, &definition.holes(), pairs);
+        let holes = indexes_of(&lists, &definition.holes(), pairs);
+        let draining = indexes_of(&lists, &definition.draining, pairs);
         let mut pool = Self {
             name: definition.name.clone(),
             id: definition.id,
             node: definition.node.clone(),
             lists,
             pairs,
-            closed: holes.clone(),
+            named: RangeSet::new(),
+            closed: RangeSet::new(),
+            draining,
             holes,
+            rules: Rules::from(definition),
         };
-        pool.close(named);
+        pool.name_pairs(named);
+        for set in [&pool.holes, &pool.named, &pool.draining] {
+            pool.closed.extend(set.iter().cloned());
+        }
         pool
     }
 
     /// An address that a policy names closes its pair, also when the other family's address does
     /// not fit to it: that policy is refused, but nobody else must get what it asks for.
-    fn close<'a>(&mut self, named: impl IntoIterator<Item = &'a DualStack<IpAddr>>) {
+    fn name_pairs<'a>(&mut self, named: impl IntoIterator<Item = &'a DualStack<IpAddr>>) {
         for address in named.into_iter().flat_map(DualStack::iter).map(|(_, &address)| address) {
             let Some(index) = self.position(address).and_then(|p| u32::try_from(p).ok()) else {
                 continue;
             };
             if index < self.pairs {
-                self.closed.insert(index..index + 1);
+                self.named.insert(index..index + 1);
             }
         }
     }
@@ -120,7 +132,28 @@ impl Pool {
 
     /// How many usable indexes a policy names, and allocation therefore leaves alone.
     pub fn named(&self) -> u32 {
-        count_below(&self.closed, self.usable()) - self.holes()
+        self.usable_of(&self.named)
+    }
+
+    /// How many usable indexes give out nothing new.
+    pub fn draining(&self) -> u32 {
+        self.usable_of(&self.draining)
+    }
+
+    /// Without the holes.
+    fn usable_of(&self, set: &RangeSet<u32>) -> u32 {
+        let holes = set.intersection(&self.holes).collect();
+        count_below(set, self.usable()) - count_below(&holes, self.usable())
+    }
+
+    /// The rules for its leases.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The pair gives out nothing new.
+    pub(crate) fn drains(&self, index: PairIndex) -> bool {
+        self.draining.contains(&index.number())
     }
 
     /// How many pairs an allocation may choose that are not occupied.
@@ -233,6 +266,7 @@ impl Pool {
             pairs: self.usable(),
             holes: self.holes(),
             named: self.named(),
+            draining: self.draining(),
             leased: u32::try_from(leased).unwrap_or(u32::MAX),
         }
     }
@@ -284,20 +318,21 @@ fn pairs_of(lists: &DualStack<RangeList>) -> u32 {
     u32::try_from(smaller).unwrap_or(u32::MAX).min(PairIndex::LIMIT)
 }
 
-/// A hole in one family is a hole of the pair.
-fn holes_of(lists: &DualStack<RangeList>, exclude: &[AddressRange], pairs: u32) -> RangeSet<u32> {
+/// The pairs of which an address is in one of these ranges: a hole in one family is a hole of the
+/// pair.
+fn indexes_of(lists: &DualStack<RangeList>, ranges: &[AddressRange], pairs: u32) -> RangeSet<u32> {
     let clamp = |position: u128| u32::try_from(position).unwrap_or(u32::MAX).min(pairs);
-    let mut holes = RangeSet::new();
-    for range in exclude.iter().copied() {
+    let mut indexes = RangeSet::new();
+    for range in ranges.iter().copied() {
         let Some(list) = lists.get(range.family()) else { continue };
         for (begin, end) in list.positions_in(range) {
             let run = clamp(begin)..clamp(end);
             if !run.is_empty() {
-                holes.insert(run);
+                indexes.insert(run);
             }
         }
     }
-    holes
+    indexes
 }
 
 fn count_below(set: &RangeSet<u32>, end: u32) -> u32 {
@@ -306,6 +341,7 @@ fn count_below(set: &RangeSet<u32>, end: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use egret_resources::Serves;
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -313,14 +349,12 @@ mod tests {
 
     fn definition(ranges: &[AddressRange], exclude: &[AddressRange]) -> EgressPool {
         let of = |family| ranges.iter().copied().filter(|r| r.family() == family).collect();
+        let id = PoolId::try_from(1).unwrap();
         EgressPool {
-            name: "p".parse().unwrap(),
-            id: PoolId::try_from(1).unwrap(),
-            serves: egret_resources::Serves::Egress("g".parse().unwrap()),
             ipv4: of(Family::V4),
             ipv6: of(Family::V6),
             exclude: exclude.to_vec(),
-            node: None,
+            ..EgressPool::new("p".parse().unwrap(), id, Serves::Egress("g".parse().unwrap()))
         }
     }
 

@@ -33,14 +33,19 @@
 //! if so bind it again, else delete lease, then claim. An attachment writes its holder record first
 //! and looks at the lease again afterwards, so one of the two sees the other.
 //!
-//! A lease *reserved* because a policy names its pair has no claim; it is created bound. Found
+//! In a pool with a quota a lease takes a [slot](Slot) between the first and the second swap. The way
+//! back may be begun by anybody for a lease that ran out, or that a full pool needs: see
+//! [`Ipam::expire`](crate::Ipam::expire).
+//!
+//! A lease *reserved* because a policy names its pair has no claim; it is created bound, or, where it
+//! needs a slot, pending. Found
 //! pending it was on its way out: its owner may bind it again, nobody but a release may delete it.
 
 use std::collections::BTreeSet;
 
-use egret_types::{ContainerId, IfName, PairIndex, PoolId};
+use egret_types::{ContainerId, IfName, Namespace, PairIndex, PoolId};
 
-use crate::{Claim, Holder, Lease};
+use crate::{Claim, Holder, Lease, Slot};
 
 /// Something that is kept under a key.
 pub trait Record: Clone + PartialEq {
@@ -160,9 +165,9 @@ pub trait Records<R: Record> {
     fn delete(&self, old: &R) -> Result<Swap, PortError>;
 }
 
-/// Where leases and claims live: on the node in file mode, in the cluster's engine in Kubernetes
+/// Where leases, claims and slots live: on the node in file mode, in the cluster's engine in Kubernetes
 /// mode.
-pub trait LeasePort: Records<Lease> + Records<Claim> {
+pub trait LeasePort: Records<Lease> + Records<Claim> + Records<Slot> {
     /// The pairs of a pool that have a lease of any kind, readable or not. Need not open a record.
     fn occupied(&self, pool: PoolId) -> Result<BTreeSet<PairIndex>, PortError>;
 
@@ -171,6 +176,13 @@ pub trait LeasePort: Records<Lease> + Records<Claim> {
 
     /// All leases of a pool.
     fn leases(&self, pool: PoolId) -> Result<Listing<Lease>, PortError>;
+
+    /// The slots of a namespace in a pool by their numbers, in order, readable or not.
+    fn slots(
+        &self,
+        pool: PoolId,
+        namespace: &Namespace,
+    ) -> Result<Vec<(u32, Lookup<Slot>)>, PortError>;
 
     /// A note about a pool. It may be wrong, torn or missing; who reads it checks.
     fn hint(&self, pool: PoolId, hint: Hint) -> Option<String>;

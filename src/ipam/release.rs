@@ -27,19 +27,36 @@ impl<L: LeasePort> Allocator<'_, L> {
         lease: &Lease,
         is_held: impl Fn(LeaseKey) -> Result<bool, PortError>,
     ) -> Result<Released, IpamError> {
-        let leaving = lease.turned(LeaseState::Pending);
-        if !self.port.replace(lease, &leaving)?.is_done() {
-            return Ok(Released::Changed);
-        }
+        let Some(leaving) = self.begin_release(lease)? else { return Ok(Released::Changed) };
         if is_held(LeaseKey { pool: lease.pool_id, index: lease.index })? {
-            self.port.replace(&leaving, &leaving.turned(LeaseState::Bound))?;
+            self.keep(&leaving)?;
             return Ok(Released::Held);
         }
-        if !self.port.delete(&leaving)?.is_done() {
-            return Ok(Released::Changed);
+        let gone = self.end_release(&leaving)?;
+        Ok(if gone { Released::Gone } else { Released::Changed })
+    }
+
+    /// Takes a lease out of use, if it is unchanged. Then comes the look for holders, then
+    /// [`keep`](Self::keep) or [`end_release`](Self::end_release).
+    pub(crate) fn begin_release(&self, lease: &Lease) -> Result<Option<Lease>, IpamError> {
+        let leaving = lease.turned(LeaseState::Pending);
+        Ok(self.port.replace(lease, &leaving)?.is_done().then_some(leaving))
+    }
+
+    /// Somebody holds it: back into use.
+    pub(crate) fn keep(&self, leaving: &Lease) -> Result<(), IpamError> {
+        self.port.replace(leaving, &leaving.turned(LeaseState::Bound))?;
+        Ok(())
+    }
+
+    /// Nobody holds it: away with it, its claim and its slot. Whether it was still as expected.
+    pub(crate) fn end_release(&self, leaving: &Lease) -> Result<bool, IpamError> {
+        if !self.port.delete(leaving)?.is_done() {
+            return Ok(false);
         }
-        self.delete_claim(lease)?;
-        Ok(Released::Gone)
+        self.delete_claim(leaving)?;
+        self.discharge(leaving)?;
+        Ok(true)
     }
 
     fn delete_claim(&self, lease: &Lease) -> Result<(), IpamError> {

@@ -3,8 +3,8 @@
 use egret_types::DualStack;
 
 use crate::{
-    Allocator, Granted, IpamError, Lease, LeaseKey, LeasePort, LeaseState, Novelty, Origin, Owner,
-    Pool,
+    Allocator, Applicant, Granted, IpamError, Lease, LeaseKey, LeasePort, LeaseState, Novelty,
+    Origin, PairError, Pool,
     allocate::TRIES,
     ports::{Creation, Lookup},
 };
@@ -17,14 +17,14 @@ impl<L: LeasePort> Allocator<'_, L> {
     pub fn reserve(
         &self,
         pool: &Pool,
-        owner: &Owner,
+        applicant: &Applicant,
         wanted: &DualStack<std::net::IpAddr>,
     ) -> Result<Granted, IpamError> {
         let key = LeaseKey { pool: pool.id(), index: pool.locate(wanted)? };
         for _ in 0..TRIES {
             let granted = match self.lease(key)? {
-                Lookup::Absent => self.create_reserved(pool, owner, key)?,
-                Lookup::Found(lease) => self.take_found(pool, owner, lease)?,
+                Lookup::Absent => self.create_reserved(pool, applicant, key)?,
+                Lookup::Found(lease) => self.take_found(pool, applicant, lease)?,
                 Lookup::Lost => {
                     let pair = pool.pair(key.index).unwrap_or_default();
                     return Err(IpamError::Lost { pool: pool.name().clone(), pair });
@@ -40,20 +40,35 @@ impl<L: LeasePort> Allocator<'_, L> {
     fn create_reserved(
         &self,
         pool: &Pool,
-        owner: &Owner,
+        applicant: &Applicant,
         key: LeaseKey,
     ) -> Result<Option<Granted>, IpamError> {
         self.refuse_moved(pool)?;
         let Some(pair) = pool.pair(key.index) else { return Ok(None) };
-        let lease = self.new_lease(pool, (key.index, pair), owner, Origin::Reserved);
-        let created = self.port.create(&lease)? == Creation::Created;
-        Ok(created.then_some(Granted { lease, novelty: Novelty::Created }))
+        if pool.drains(key.index) {
+            return Err(PairError::Draining { pool: pool.name().clone(), pair }.into());
+        }
+        let lease = self.new_lease(pool, (key.index, pair), applicant, Origin::Reserved);
+        if self.port.create(&lease)? == Creation::Exists {
+            return Ok(None);
+        }
+        if lease.state == LeaseState::Bound {
+            return Ok(Some(Granted { lease, novelty: Novelty::Created }));
+        }
+        match self.adopt(pool, applicant, lease.clone()) {
+            Ok(granted) => Ok(granted.map(|now| Granted { novelty: Novelty::Created, ..now })),
+            Err(refused) => {
+                // As it was created: nobody has bound it, so nobody can hold it.
+                self.port.delete(&lease)?;
+                Err(refused)
+            }
+        }
     }
 
     fn take_found(
         &self,
         pool: &Pool,
-        owner: &Owner,
+        applicant: &Applicant,
         lease: Lease,
     ) -> Result<Option<Granted>, IpamError> {
         let in_use = match (lease.state, lease.origin) {
@@ -67,9 +82,10 @@ impl<L: LeasePort> Allocator<'_, L> {
             self.port.delete(&lease)?;
             return Ok(None);
         }
-        if lease.owner != *owner {
-            return Err(IpamError::Taken { owner: owner.clone(), held: Box::new(lease) });
+        if lease.owner != applicant.owner {
+            let owner = applicant.owner.clone();
+            return Err(IpamError::Taken { owner, held: Box::new(lease) });
         }
-        self.adopt(pool, lease)
+        self.adopt(pool, applicant, lease)
     }
 }

@@ -1,9 +1,57 @@
 //! When and by whom a record was made. Pure code cannot look at a clock or at random numbers, so
 //! a program brings one [`Stamps`] along.
+//!
+//! What runs out is measured by the time that the machine has been up, which nobody can set. Across a
+//! boot that says nothing, so there it begins anew: what must rest rests too long rather than not long
+//! enough, whatever the wall clock says.
 
 use std::cell::Cell;
 
 use serde::{Deserialize, Serialize};
+
+use crate::BootId;
+
+/// The clocks at the time of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock {
+    /// For people.
+    pub now: Timestamp,
+    /// Which run of the machine this is.
+    pub boot: BootId,
+    /// Seconds since it began, suspended time included.
+    pub uptime: u64,
+}
+
+impl Clock {
+    /// Seconds since a mark was made, as far as they are known: never too many.
+    pub fn since(&self, mark: &Mark) -> u64 {
+        if mark.boot == self.boot { self.uptime.saturating_sub(mark.uptime) } else { self.uptime }
+    }
+}
+
+/// A point in time from which something runs out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mark {
+    /// For people.
+    pub at: Timestamp,
+    /// The run of the machine in which it was made.
+    pub boot: BootId,
+    /// How long that had run, in seconds.
+    pub uptime: u64,
+    /// How it is known.
+    pub witness: Witness,
+}
+
+/// How one knows that the last holder of a lease left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Witness {
+    /// It said so: a DEL, or a GC for it.
+    Told,
+    /// Somebody saw a lease that nobody holds. Its ADD may be about to write the holder.
+    Seen,
+}
 
 /// Seconds since 1970, UTC. Shown to people; nothing is decided by it, because clocks jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,22 +106,33 @@ impl TryFrom<String> for Token {
     }
 }
 
-/// The clock and the source of tokens of one call.
+/// The clocks and the source of tokens of one call.
 #[derive(Debug)]
 pub struct Stamps {
-    now: Timestamp,
+    clock: Clock,
     next: Cell<u64>,
 }
 
 impl Stamps {
     /// The time of the call and a random number; tokens count up from it.
-    pub fn new(now: Timestamp, random: u64) -> Self {
-        Self { now, next: Cell::new(random) }
+    pub fn new(clock: Clock, random: u64) -> Self {
+        Self { clock, next: Cell::new(random) }
+    }
+
+    /// The clocks.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The time of the call.
     pub fn now(&self) -> Timestamp {
-        self.now
+        self.clock.now
+    }
+
+    /// A mark of this time.
+    pub(crate) fn mark(&self, witness: Witness) -> Mark {
+        let Clock { now, boot, uptime } = self.clock.clone();
+        Mark { at: now, boot, uptime, witness }
     }
 
     /// A token that nobody had before.
@@ -99,9 +158,28 @@ mod tests {
         }
     }
 
+    fn clock(boot: &str, uptime: u64) -> Clock {
+        Clock { now: Timestamp(0), boot: BootId::try_from(boot.to_owned()).unwrap(), uptime }
+    }
+
+    #[test]
+    fn time_is_never_counted_too_long() {
+        let mark = Stamps::new(clock("a", 100), 0).mark(Witness::Told);
+        for (boot, uptime, seconds) in [
+            ("a", 100, 0),
+            ("a", 160, 60),
+            ("a", 40, 0),
+            ("b", 0, 0),
+            ("b", 30, 30),
+            ("b", 500, 500),
+        ] {
+            assert_eq!(clock(boot, uptime).since(&mark), seconds, "{boot} {uptime}");
+        }
+    }
+
     #[test]
     fn tokens_differ_and_read_what_they_print() {
-        let stamps = Stamps::new(Timestamp(0), u64::MAX);
+        let stamps = Stamps::new(clock("a", 0), u64::MAX);
         let (first, second) = (stamps.token(), stamps.token());
         assert_ne!(first, second);
         assert_eq!(Token::try_from(String::from(first)), Ok(first));

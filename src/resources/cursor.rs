@@ -136,6 +136,17 @@ impl<'a> Cursor<'a> {
         items.into_iter().flatten().filter_map(|item| problems.keep(read(&item))).collect()
     }
 
+    /// The entries of a mapping that may have any keys, each key once.
+    pub(crate) fn pairs(&self, expected: &str) -> Result<Vec<(&'a str, Cursor<'a>)>, Problem> {
+        let entries = self.entries().ok_or_else(|| self.wanted(expected))?;
+        for (index, entry) in entries.iter().enumerate() {
+            if entries.iter().take(index).any(|earlier| earlier.key == entry.key) {
+                return Err(self.problem(format!("the key {:?} stands twice", entry.key)));
+            }
+        }
+        Ok(entries.iter().map(|entry| (&*entry.key, self.at_node(&entry.value))).collect())
+    }
+
     fn entries(&self) -> Option<&'a [Entry<'a>]> {
         match &self.node.content {
             Content::Mapping(entries) => Some(entries),

@@ -1,6 +1,8 @@
 //! What an absent key means: the one place for every default of the resources.
 
-use crate::{EgressCluster, Guard, Tunnel, UplinkMode};
+use std::time::Duration;
+
+use crate::{EgressCluster, Guard, Retain, Tunnel, UplinkMode};
 use egret_types::{Vni, ours};
 
 /// `EgressCluster.spec.autoDetect`.
@@ -9,6 +11,11 @@ pub(crate) const AUTO_DETECT: bool = true;
 pub(crate) const GUARD: Guard = Guard::Required;
 /// `EgressGateway.spec.uplink.mode`.
 pub(crate) const UPLINK_MODE: UplinkMode = UplinkMode::Macvlan;
+
+/// `EgressPool.spec.retain`. A lease of scope `Pod` goes with its pod whatever stands there.
+pub(crate) const RETAIN: Retain = Retain::Forever;
+/// `EgressPool.spec.quarantine`.
+pub(crate) const QUARANTINE: Duration = Duration::from_mins(1);
 
 impl Default for Tunnel {
     fn default() -> Self {

@@ -9,6 +9,7 @@
 //! can say alone.
 
 mod cluster;
+mod consent;
 mod cursor;
 mod defaults;
 mod document;
@@ -17,6 +18,7 @@ mod local;
 mod nearest;
 mod node;
 mod overlap;
+mod period;
 mod pod_network;
 mod policy;
 mod pool;
@@ -30,13 +32,14 @@ mod unicast;
 mod uplink;
 
 pub use cluster::{EgressCluster, Guard, Tunnel};
+pub use consent::{Admission, Consent, Labels};
 pub use gateway::EgressGateway;
 pub use local::{LocalConfig, LogLevel, Underlay};
 pub use nearest::nearest;
 pub use node::{EgressNode, NoOuterFamily};
 pub use pod_network::PodNetwork;
-pub use policy::{EgressIp, EgressPolicy, Selector};
-pub use pool::{EgressPool, Serves};
+pub use policy::{EgressIp, EgressPolicy, Scope, Selector};
+pub use pool::{EgressPool, Retain, Serves};
 pub use problem::{Problem, ProblemKind};
 pub use range::{AddressRange, RangeError};
 pub use resources::{Resources, explicit_pairs};

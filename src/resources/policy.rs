@@ -41,11 +41,39 @@ pub enum Selector {
     Everything,
 }
 
+/// Who shares an egress pair.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub enum Scope {
+    /// All pods.
+    Cluster,
+    /// All pods of a policy.
+    Policy,
+    /// All pods of a namespace.
+    Namespace,
+    /// All pods of a workload.
+    Workload,
+    /// One pod.
+    Pod,
+}
+
+impl Scope {
+    /// Every scope by its word.
+    pub const WORDS: [(&str, Scope); 5] = [
+        ("Cluster", Scope::Cluster),
+        ("Policy", Scope::Policy),
+        ("Namespace", Scope::Namespace),
+        ("Workload", Scope::Workload),
+        ("Pod", Scope::Pod),
+    ];
+}
+
 /// Which egress pair the pods get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EgressIp {
-    /// One for all pods of a namespace (`scope: Namespace`).
-    Namespace,
+    /// One for all who share it (`scope`).
+    Shared(Scope),
     /// This one: `ipv4`, `ipv6`, at least one of them. They lie in ranges of the pool and are not
     /// excluded; that they are one pair is for the index function of ipam to say.
     Pair(DualStack<IpAddr>),
@@ -55,7 +83,7 @@ impl EgressIp {
     /// The addresses that the policy names.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (Family, IpAddr)> {
         let pair = match self {
-            EgressIp::Namespace => DualStack::default(),
+            EgressIp::Shared(_) => DualStack::default(),
             EgressIp::Pair(pair) => *pair,
         };
         Family::BOTH.into_iter().filter_map(move |f| pair.get(f).map(|address| (f, *address)))
@@ -105,7 +133,7 @@ pub(crate) fn read(
     }
     let egress_ip = match spec.get("egressIP") {
         Some(at) => read_egress_ip(at, selector.as_ref(), problems),
-        None => Some(EgressIp::Namespace),
+        None => Some(EgressIp::Shared(Scope::Namespace)),
     };
     Some(EgressPolicy {
         name,
@@ -148,9 +176,7 @@ fn read_egress_ip(
 ) -> Option<EgressIp> {
     let fields = Fields::open(at, &EGRESS_IP, problems)?;
     let scope = fields.get("scope");
-    if let Some(at) = &scope {
-        problems.keep(at.word("Namespace", &["Cluster", "Policy", "Workload", "Pod"]));
-    }
+    let shared = scope.as_ref().and_then(|at| problems.keep(at.choice(&Scope::WORDS)));
     let mut pair = DualStack::default();
     let mut explicit = false;
     for family in Family::BOTH {
@@ -159,7 +185,7 @@ fn read_egress_ip(
         *pair.slot(family) = problems.keep(read_of_family(&at, family));
     }
     if !explicit {
-        return Some(EgressIp::Namespace);
+        return Some(EgressIp::Shared(shared.unwrap_or(Scope::Namespace)));
     }
     if let Some(at) = scope {
         problems

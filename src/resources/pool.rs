@@ -1,10 +1,13 @@
 //! `EgressPool`: ranges of egress IPs and the gateway that serves them, or ranges of pod addresses.
 
-use egret_types::{DualStack, Family, GatewayName, NodeName, PoolId, PoolName};
+use std::time::Duration;
+
+use egret_types::{DualStack, Family, GatewayName, Invalid, NodeName, PoolId, PoolName};
 
 use crate::{
-    AddressRange, PodNetwork, Problem,
+    AddressRange, Consent, PodNetwork, Problem, consent,
     cursor::{Cursor, Fields, Keys},
+    defaults, period,
     pod_network::{self, PodRange},
     problem::Problems,
     unicast::unusable,
@@ -25,6 +28,16 @@ pub struct EgressPool {
     pub ipv6: Vec<AddressRange>,
     /// `exclude`: holes, each inside a range of the pool.
     pub exclude: Vec<AddressRange>,
+    /// `draining`: parts of its ranges that give out nothing new.
+    pub draining: Vec<AddressRange>,
+    /// `namespaces`: who may use it; `None` is every pod.
+    pub namespaces: Option<Consent>,
+    /// `quotaPerNamespace`: how many leases the pods of one namespace may make.
+    pub quota: Option<u32>,
+    /// `retain`: how long a lease without holders stays reserved for its owner.
+    pub retain: Retain,
+    /// `quarantine`: how long an egress pair rests before another owner gets it.
+    pub quarantine: Duration,
     /// `node`: the only worker that hands out addresses of this pool.
     pub node: Option<NodeName>,
 }
@@ -38,7 +51,34 @@ pub enum Serves {
     Pods(Vec<PodNetwork>),
 }
 
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retain {
+    /// For ever.
+    Forever,
+    /// For this time.
+    For(Duration),
+}
+
 impl EgressPool {
+    /// A pool without ranges, everything else as if its keys were absent.
+    pub fn new(name: PoolName, id: PoolId, serves: Serves) -> Self {
+        Self {
+            name,
+            id,
+            serves,
+            ipv4: Vec::new(),
+            ipv6: Vec::new(),
+            exclude: Vec::new(),
+            draining: Vec::new(),
+            namespaces: None,
+            quota: None,
+            retain: defaults::RETAIN,
+            quarantine: defaults::QUARANTINE,
+            node: None,
+        }
+    }
+
     /// The gateway of egress IPs; `None`: the pool gives pod addresses.
     pub fn gateway(&self) -> Option<&GatewayName> {
         match &self.serves {
@@ -67,9 +107,36 @@ impl EgressPool {
 }
 
 const SPEC: Keys = Keys {
-    honoured: &["id", "gateway", "ipv4", "ipv6", "exclude", "node", "gatewayAddresses"],
-    later: &["draining", "namespaces", "quotaPerNamespace", "retain", "quarantine"],
+    honoured: &[
+        "id",
+        "gateway",
+        "ipv4",
+        "ipv6",
+        "exclude",
+        "draining",
+        "namespaces",
+        "quotaPerNamespace",
+        "retain",
+        "quarantine",
+        "node",
+        "gatewayAddresses",
+    ],
+    later: &[],
 };
+
+/// A number of leases.
+struct Quota(u32);
+
+impl TryFrom<u32> for Quota {
+    type Error = Invalid;
+    fn try_from(number: u32) -> Result<Self, Invalid> {
+        if (1..=4096).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(Invalid::new(number.to_string(), "a number of leases (1 to 4096)"))
+        }
+    }
+}
 
 pub(crate) fn read(
     name: PoolName,
@@ -85,10 +152,40 @@ pub(crate) fn read(
         Some(at) => read_egress(&at, &spec, problems),
         None => read_pods(&spec, problems),
     };
-    let exclude = read_exclude(&spec, &ranges, problems);
+    let exclude = read_part("exclude", &spec, &ranges, problems);
+    let draining = read_part("draining", &spec, &ranges, problems);
+    let namespaces = spec.get("namespaces").and_then(|at| consent::read(at, problems));
+    let quota = spec.get("quotaPerNamespace");
+    let quota = quota.and_then(|at| problems.keep(at.number())).map(|Quota(leases)| leases);
+    let retain = spec.get("retain").and_then(|at| problems.keep(read_retain(&at)));
+    let quarantine = spec.get("quarantine");
+    let quarantine = quarantine.and_then(|at| problems.keep(read_period(&at, period::FORM)));
     let DualStack { v4, v6 } = ranges;
-    let (ipv4, ipv6) = (v4.unwrap_or_default(), v6.unwrap_or_default());
-    Some(EgressPool { name, id: id?, serves: serves?, ipv4, ipv6, exclude, node })
+    Some(EgressPool {
+        ipv4: v4.unwrap_or_default(),
+        ipv6: v6.unwrap_or_default(),
+        exclude,
+        draining,
+        namespaces,
+        quota,
+        retain: retain.unwrap_or(defaults::RETAIN),
+        quarantine: quarantine.unwrap_or(defaults::QUARANTINE),
+        node,
+        ..EgressPool::new(name, id?, serves?)
+    })
+}
+
+fn read_retain(at: &Cursor<'_>) -> Result<Retain, Problem> {
+    const WANTED: &str = "\"forever\", or a duration such as 90s, 10m, 24h, 7d or 1h30m";
+    match at.text(WANTED)? {
+        "forever" => Ok(Retain::Forever),
+        _ => read_period(at, WANTED).map(Retain::For),
+    }
+}
+
+fn read_period(at: &Cursor<'_>, wanted: &str) -> Result<Duration, Problem> {
+    let text = at.text(wanted)?;
+    period::parse(text).ok_or_else(|| at.problem(format!("found {text:?}, wanted {wanted}")))
 }
 
 type Ranges<R = AddressRange> = DualStack<Vec<R>>;
@@ -161,21 +258,22 @@ fn usable(
     }
 }
 
-/// An exclusion that takes nothing out of the pool is a typing error that would give an address
-/// away.
-fn read_exclude(
+/// Ranges inside those of the pool. One that meets none is a typing error that would give an
+/// address away.
+fn read_part(
+    key: &str,
     spec: &Fields<'_>,
     ranges: &DualStack<Vec<AddressRange>>,
     problems: &mut Problems,
 ) -> Vec<AddressRange> {
-    let Some(at) = spec.get("exclude") else { return Vec::new() };
+    let Some(at) = spec.get(key) else { return Vec::new() };
     at.list("a list of ranges", problems, |item| {
-        let excluded = read_range(item, None)?;
-        let of_family = ranges.get(excluded.family()).map_or(&[][..], Vec::as_slice);
-        if of_family.iter().any(|range| range.overlaps(excluded)) {
-            Ok(excluded)
+        let part = read_range(item, None)?;
+        let of_family = ranges.get(part.family()).map_or(&[][..], Vec::as_slice);
+        if of_family.iter().any(|range| range.overlaps(part)) {
+            Ok(part)
         } else {
-            Err(item.problem(format!("{excluded} is in no range of the pool")))
+            Err(item.problem(format!("{part} is in no range of the pool")))
         }
     })
 }

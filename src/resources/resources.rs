@@ -69,7 +69,7 @@ pub fn explicit_pairs<'a>(
     resources.policies.iter().filter(move |policy| policy.pool == *pool).filter_map(|policy| {
         match &policy.egress_ip {
             EgressIp::Pair(pair) => Some(pair),
-            EgressIp::Namespace => None,
+            EgressIp::Shared(_) => None,
         }
     })
 }

@@ -1,4 +1,4 @@
-//! How a record looks in its file: one line of JSON, `{"version":1,"sum":"...","record":{...}}`.
+//! How a record looks in its file: one line of JSON, `{"version":2,"sum":"...","record":{...}}`.
 //! The sum covers the text of the record, so that what a disk or a person changed is noticed
 //! instead of believed.
 
@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::record_dir::EXTENSION;
 
-/// The format that is written, and the latest that is read.
-pub(crate) const VERSION: u32 = 1;
+/// The format that is written, and the latest that is read. 2 added what leases need to run out and to
+/// be counted; what 1 wrote reads as a record without it.
+pub(crate) const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,9 +103,16 @@ mod tests {
         let bytes = encode(&sample()).unwrap();
         assert_eq!(
             String::from_utf8(bytes.clone()).unwrap(),
-            "{\"version\":1,\"sum\":\"510d05ad33d624a6\",\"record\":{\"name\":\"shop\",\"number\":7}}\n"
+            "{\"version\":2,\"sum\":\"510d05ad33d624a6\",\"record\":{\"name\":\"shop\",\"number\":7}}\n"
         );
         assert_eq!(decode::<Sample>(&bytes).unwrap(), sample());
+    }
+
+    #[test]
+    fn what_the_format_before_wrote_is_read() {
+        let text = String::from_utf8(encode(&sample()).unwrap()).unwrap();
+        let before = text.replace("\"version\":2", "\"version\":1");
+        assert_eq!(decode::<Sample>(before.as_bytes()).unwrap(), sample());
     }
 
     #[test]
@@ -124,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_later_format_is_not_damage() {
-        let later = b"{\"version\":2,\"sum\":\"\",\"record\":{\"new\":true}}";
-        assert_eq!(decode::<Sample>(later), Err(Unreadable::Newer(2)));
+        let later = b"{\"version\":3,\"sum\":\"\",\"record\":{\"new\":true}}";
+        assert_eq!(decode::<Sample>(later), Err(Unreadable::Newer(3)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `<pool id>/pending/<index>-<token>` | empty: this making of the lease was not bound when last seen |
 //! | `<pool id>/cursor`, `<pool id>/ranges` | hints |
 //! | `<pool id>/lock` | held while one lease is compared and changed |
+//! | `<pool id>/slots/<hash of namespace>/<number>.json` | a slot of a quota; changed under the pool's lock |
 //! | `claims/<hash>.json`, `claims/lock` | likewise for claims |
 //!
 //! A creation takes no lock. Replacement and deletion do, because no system call compares contents:
@@ -18,10 +19,10 @@ use std::{
 };
 
 use egret_ipam::{
-    Claim, ClaimKey, Lease, LeaseKey, LeasePort, LeaseState, PortError, Token,
+    Claim, ClaimKey, Lease, LeaseKey, LeasePort, LeaseState, PortError, Slot, SlotKey, Token,
     ports::{Creation, Hint, Listing, Lookup, Records, Swap},
 };
-use egret_types::{PairIndex, PoolId};
+use egret_types::{Namespace, PairIndex, PoolId};
 
 use crate::{
     atomic::{self, Durability},
@@ -44,6 +45,27 @@ impl Filed for Claim {
     fn file_name(&self) -> String {
         claim_name(&ClaimKey { pool: self.pool.clone(), owner: self.owner.clone() })
     }
+}
+
+impl Filed for Slot {
+    fn file_name(&self) -> String {
+        slot_name(self.number)
+    }
+
+    /// The directory is a part of the key.
+    fn is_at(&self, dir: &Path) -> bool {
+        dir.ends_with(slots_path(self.pool_id, &self.namespace))
+    }
+}
+
+fn slot_name(number: u32) -> String {
+    format!("{number:04}{EXTENSION}")
+}
+
+/// Below the root.
+fn slots_path(pool: PoolId, namespace: &Namespace) -> PathBuf {
+    let name = envelope::file_name(&[namespace.as_str()]);
+    Path::new(&pool_dir(pool)).join("slots").join(name.trim_end_matches(EXTENSION))
 }
 
 fn lease_name(index: PairIndex) -> String {
@@ -83,6 +105,10 @@ impl LeaseDir {
 
     fn claims(&self) -> RecordDir<Claim> {
         RecordDir::new(&self.root, "claims")
+    }
+
+    fn slots_of(&self, pool: PoolId, namespace: &Namespace) -> RecordDir<Slot> {
+        RecordDir::new(&self.root, slots_path(pool, namespace))
     }
 
     fn lock(&self, below: &str) -> Result<FileLock, Error> {
@@ -156,19 +182,52 @@ impl LeaseDir {
     }
 
     fn swap_claim(&self, old: &Claim, new: Option<&Claim>) -> Result<Swap, Error> {
-        let claims = self.claims();
-        if !has(&claims, old)? {
+        self.swap(&self.claims(), "claims", old, new)
+    }
+
+    fn swap_slot(&self, old: &Slot, new: Option<&Slot>) -> Result<Swap, Error> {
+        let slots = self.slots_of(old.pool_id, &old.namespace);
+        self.swap(&slots, &pool_dir(old.pool_id), old, new)
+    }
+
+    fn swap<T: Filed>(
+        &self,
+        records: &RecordDir<T>,
+        lock: &str,
+        old: &T,
+        new: Option<&T>,
+    ) -> Result<Swap, Error> {
+        if !has(records, old)? {
             return Ok(Swap::Changed);
         }
-        let _lock = self.lock("claims")?;
-        if !has(&claims, old)? {
+        let _lock = self.lock(lock)?;
+        if !has(records, old)? {
             return Ok(Swap::Changed);
         }
         match new {
-            Some(new) => claims.put(new, Durability::Content)?,
-            None => claims.remove(&old.file_name(), Durability::Power)?,
+            Some(new) => records.put(new, Durability::Content)?,
+            None => records.remove(&old.file_name(), Durability::Power)?,
         }
         Ok(Swap::Done)
+    }
+
+    fn list_slots(
+        &self,
+        pool: PoolId,
+        namespace: &Namespace,
+    ) -> Result<Vec<(u32, Lookup<Slot>)>, Error> {
+        let records = self.slots_of(pool, namespace);
+        let mut slots = Vec::new();
+        for name in records.names()? {
+            let number = name.strip_suffix(EXTENSION).and_then(|number| number.parse().ok());
+            let Some(number) = number else { continue };
+            match records.get(&name)? {
+                Lookup::Absent => {}
+                found => slots.push((number, found)),
+            }
+        }
+        slots.sort_by_key(|(number, _)| *number);
+        Ok(slots)
     }
 
     fn list_pending(&self, pool: PoolId) -> Result<Vec<Lease>, Error> {
@@ -250,6 +309,26 @@ impl Records<Claim> for LeaseDir {
     }
 }
 
+impl Records<Slot> for LeaseDir {
+    fn create(&self, slot: &Slot) -> Result<Creation, PortError> {
+        let slots = self.slots_of(slot.pool_id, &slot.namespace);
+        slots.ensure()?;
+        Ok(slots.create(slot)?)
+    }
+
+    fn get(&self, key: &SlotKey) -> Result<Lookup<Slot>, PortError> {
+        Ok(self.slots_of(key.pool, &key.namespace).get(&slot_name(key.number))?)
+    }
+
+    fn replace(&self, old: &Slot, new: &Slot) -> Result<Swap, PortError> {
+        Ok(self.swap_slot(old, Some(new))?)
+    }
+
+    fn delete(&self, old: &Slot) -> Result<Swap, PortError> {
+        Ok(self.swap_slot(old, None)?)
+    }
+}
+
 impl LeasePort for LeaseDir {
     fn occupied(&self, pool: PoolId) -> Result<BTreeSet<PairIndex>, PortError> {
         let index = |name: &String| {
@@ -265,6 +344,14 @@ impl LeasePort for LeaseDir {
 
     fn leases(&self, pool: PoolId) -> Result<Listing<Lease>, PortError> {
         Ok(self.pairs(pool).list()?)
+    }
+
+    fn slots(
+        &self,
+        pool: PoolId,
+        namespace: &Namespace,
+    ) -> Result<Vec<(u32, Lookup<Slot>)>, PortError> {
+        Ok(self.list_slots(pool, namespace)?)
     }
 
     fn hint(&self, pool: PoolId, hint: Hint) -> Option<String> {

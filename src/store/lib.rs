@@ -6,6 +6,7 @@
 
 mod atomic;
 pub mod boot_id;
+pub mod clock;
 pub mod detect;
 mod envelope;
 mod error;

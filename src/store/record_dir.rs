@@ -21,6 +21,11 @@ pub(crate) const EXTENSION: &str = ".json";
 pub(crate) trait Filed: Serialize + DeserializeOwned + PartialEq {
     /// The name of its file. A record found under another name is damaged.
     fn file_name(&self) -> String;
+
+    /// Whether the directory is the right one for it too, where that depends on the record.
+    fn is_at(&self, _dir: &Path) -> bool {
+        true
+    }
 }
 
 /// The directory of one kind of record.
@@ -69,7 +74,9 @@ impl<T: Filed> RecordDir<T> {
             return Ok(if lost { Lookup::Lost } else { Lookup::Absent });
         };
         let why = match envelope::decode::<T>(&bytes) {
-            Ok(record) if record.file_name() == name => return Ok(Lookup::Found(record)),
+            Ok(record) if record.file_name() == name && record.is_at(&self.dir) => {
+                return Ok(Lookup::Found(record));
+            }
             Ok(_) => "it is the record of something else".to_owned(),
             Err(Unreadable::Torn) => "it ends early".to_owned(),
             Err(Unreadable::Damaged(why)) => why,

@@ -2,14 +2,11 @@
 //! Never from under a pod: whoever holds it must be gone.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::SystemTime;
 
-use egret_ipam::{
-    Allocator, Holder, HolderPort, Lease, LeaseKey, PortError, Released, Stamps, Timestamp,
-};
+use egret_ipam::{Holder, HolderPort, Ipam, Lease, Released, Stamps};
 use egret_kernel::Netns;
 use egret_store::inventory::{self, HeldBy};
-use egret_store::{HolderDir, LeaseDir, boot_id};
+use egret_store::{HolderDir, LeaseDir, boot_id, clock};
 use egret_types::PoolName;
 
 use crate::args::PairArg;
@@ -55,15 +52,9 @@ fn release(local: &Local, entry: &HeldBy) -> Result<Outcome, CliError> {
         holders.remove(&attachment.container_id, &attachment.ifname)?;
         output::line(format_args!("{attachment} does not exist: it holds nothing any more"))?;
     }
-    let boot = boot_id::read()?;
-    let is_held = |key: LeaseKey| -> Result<bool, PortError> {
-        let listing = holders.list()?;
-        Ok(!listing.lost.is_empty() || listing.found.iter().any(|holder| holder.uses(key, &boot)))
-    };
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let random = RandomState::new().hash_one(std::process::id());
-    let stamps = Stamps::new(Timestamp(now), random);
-    match Allocator::new(&leases, &stamps).release(&entry.lease, is_held)? {
+    let stamps = Stamps::new(clock::read()?, random);
+    match Ipam::new((&leases, &holders), &stamps).release(&entry.lease)? {
         Released::Gone => {
             output::line(format_args!("released: {}", entry.lease))?;
             Ok(Outcome::Fine)

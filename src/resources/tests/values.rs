@@ -5,8 +5,8 @@ mod tests {
     use std::net::IpAddr;
 
     use egret_resources::{
-        EgressCluster, EgressIp, Guard, PodNetwork, ProblemKind, Resources, Selector, Serves,
-        SourceFile, explicit_pairs, parse,
+        EgressCluster, EgressIp, Guard, PodNetwork, ProblemKind, Resources, Scope, Selector,
+        Serves, SourceFile, explicit_pairs, parse,
     };
     use egret_types::{DualStack, Family, PolicyName};
 
@@ -153,7 +153,10 @@ mod tests {
     fn absent_destinations_mean_everything_and_an_absent_egress_ip_is_the_namespaces() {
         let resources = sample();
         let partners = resources.policy(&policy_name(None, "partners")).unwrap();
-        assert_eq!((&partners.destinations, &partners.egress_ip), (&None, &EgressIp::Namespace));
+        assert_eq!(
+            (&partners.destinations, &partners.egress_ip),
+            (&None, &EgressIp::Shared(Scope::Namespace))
+        );
         let shop = resources.policy(&policy_name(Some("shop"), "partners")).unwrap();
         assert_eq!(shop.destinations.as_ref().map(Vec::len), Some(2));
         assert_eq!(shop.except, ["192.0.2.128/25".parse().unwrap()]);

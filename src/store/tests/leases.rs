@@ -8,38 +8,41 @@ mod tests {
     };
 
     use egret_ipam::{
-        Allocator, BootId, Claim, Ipam, IpamError, Lease, LeasePort, LeaseState, Owner, Pair, Pool,
-        Scope, Stamps, Timestamp, Token, Want, contract,
+        Allocator, Applicant, Arrival, BootId, Claim, Clock, Ipam, IpamError, Lease, LeasePort,
+        LeaseState, Owner, Pair, Pool, Scope, Stamps, Timestamp, Token, Want, contract,
         ports::{Creation, Lookup, Record, Records},
     };
-    use egret_resources::EgressPool;
+    use egret_resources::{EgressPool, Serves};
     use egret_store::{HolderDir, LeaseDir, inventory};
     use egret_types::{Attachment, PoolId};
 
     fn pool(range: &str) -> Pool {
+        let [name, gateway] = ["tenants", "edge"];
+        let id = PoolId::try_from(1).unwrap();
         let definition = EgressPool {
-            name: "tenants".parse().unwrap(),
-            id: PoolId::try_from(1).unwrap(),
-            serves: egret_resources::Serves::Egress("edge".parse().unwrap()),
             ipv4: vec![range.parse().unwrap()],
-            ipv6: Vec::new(),
-            exclude: Vec::new(),
-            node: None,
+            ..EgressPool::new(name.parse().unwrap(), id, Serves::Egress(gateway.parse().unwrap()))
         };
         Pool::new(&definition, [])
     }
 
-    fn owner(key: &str) -> Owner {
-        Owner { scope: Scope::Namespace, key: key.to_owned() }
+    fn applicant(key: &str) -> Applicant {
+        let owner = Owner { scope: Scope::Namespace, key: key.to_owned() };
+        Applicant { owner, namespace: key.parse().ok(), labels: None }
     }
 
     fn stamps(random: u64) -> Stamps {
-        Stamps::new(Timestamp(0), random << 32)
+        stamps_in("now", random)
+    }
+
+    fn stamps_in(boot: &str, random: u64) -> Stamps {
+        let boot = BootId::try_from(boot.to_owned()).unwrap();
+        Stamps::new(Clock { now: Timestamp(0), boot, uptime: 1000 }, random << 32)
     }
 
     fn allocate(state: &Path, pool: &Pool, key: &str) -> Result<Lease, IpamError> {
         let (leases, stamps) = (LeaseDir::new(state), stamps(fastrand(key)));
-        Ok(Allocator::new(&leases, &stamps).allocate(pool, &owner(key))?.lease)
+        Ok(Allocator::new(&leases, &stamps).allocate(pool, &applicant(key))?.lease)
     }
 
     /// Enough to tell two calls of one test apart.
@@ -162,7 +165,7 @@ mod tests {
         let begun = Lease {
             index: 7.try_into().unwrap(),
             pair: Pair { v4: Some([203, 0, 113, 57].into()), v6: None },
-            owner: owner("bank"),
+            owner: applicant("bank").owner,
             state: LeaseState::Pending,
             ..whole
         };
@@ -179,7 +182,7 @@ mod tests {
         let leases = LeaseDir::new(dir.path());
         let stamps = stamps(1);
         let allocator = Allocator::new(&leases, &stamps);
-        let lease = allocator.allocate(&pool, &owner("shop")).unwrap().lease;
+        let lease = allocator.allocate(&pool, &applicant("shop")).unwrap().lease;
         allocator.release(&lease, |_| Ok(false)).unwrap();
         leases.create(&Lease { state: LeaseState::Pending, ..lease }).unwrap();
         assert_eq!(index_of(&allocate(dir.path(), &pool, "bank").unwrap()), 0);
@@ -187,7 +190,7 @@ mod tests {
         assert_eq!(
             error,
             "pool \"tenants\" is exhausted: of 1 usable pairs 0 are excluded, \
-             0 are named by policies and 1 are leased"
+             0 are named by policies, 0 are draining and 1 are leased"
         );
     }
 
@@ -263,10 +266,10 @@ mod tests {
         let path = dir.path().join("leases/001/pairs/00000000.json");
         let later = fs::read_to_string(&path)
             .unwrap()
-            .replace("\"version\":1,\"sum", "\"version\":2,\"sum");
+            .replace("\"version\":2,\"sum", "\"version\":3,\"sum");
         overwrite(&path, later.as_bytes());
         let error = allocate(dir.path(), &pool, "shop").unwrap_err().to_string();
-        assert!(error.contains("has format 2"), "{error}");
+        assert!(error.contains("has format 3"), "{error}");
         assert!(path.exists());
     }
 
@@ -282,22 +285,24 @@ mod tests {
     fn holders_of_another_boot_hold_nothing_and_leases_stay() {
         let dir = tempfile::tempdir().unwrap();
         let pool = pool("203.0.113.50-203.0.113.53");
-        let (leases, holders, stamps) =
-            (LeaseDir::new(dir.path()), HolderDir::new(dir.path()), stamps(3));
-        let boot = |text: &str| BootId::try_from(text.to_owned()).unwrap();
-        let ipam =
-            |text| Ipam::new((&leases, &holders), &stamps, boot(text), "worker-1".parse().unwrap());
-        let wants = [Want { pool: &pool, owner: owner("shop"), explicit: Pair::default() }];
-        let before = ipam("one").add(&attachment("c1"), None, &wants).unwrap();
-        ipam("one").check(&attachment("c1"), None, None).unwrap();
-        let error = ipam("two").check(&attachment("c1"), None, None).unwrap_err().to_string();
+        let (leases, holders) = (LeaseDir::new(dir.path()), HolderDir::new(dir.path()));
+        let (one, two) = (stamps_in("one", 3), stamps_in("two", 4));
+        let ipam = |boot| Ipam::new((&leases, &holders), if boot == "one" { &one } else { &two });
+        let wants = [Want { pool: &pool, applicant: applicant("shop"), explicit: Pair::default() }];
+        let node = "worker-1".parse().unwrap();
+        let (first, second) = (attachment("c1"), attachment("c2"));
+        let arrival = |attachment| Arrival { attachment, netns: None, node: &node };
+        let before = ipam("one").add(&arrival(&first), &wants).unwrap();
+        ipam("one").check(&first, None, None).unwrap();
+        let error = ipam("two").check(&first, None, None).unwrap_err().to_string();
         assert!(error.ends_with("from before the last boot"), "{error}");
+        let boot = |text: &str| BootId::try_from(text.to_owned()).unwrap();
         let held = |text| inventory::read(dir.path(), &boot(text)).unwrap().leases[0].holders.len();
         assert_eq!((held("one"), held("two")), (1, 0));
-        let after = ipam("two").add(&attachment("c2"), None, &wants).unwrap();
+        let after = ipam("two").add(&arrival(&second), &wants).unwrap();
         assert_eq!(before[0].index, after[0].index);
         ipam("two").del(&"c1".parse().unwrap(), &"eth0".parse().unwrap()).unwrap();
-        ipam("two").check(&attachment("c2"), None, None).unwrap();
+        ipam("two").check(&second, None, None).unwrap();
     }
 
     #[test]
@@ -327,7 +332,8 @@ mod tests {
         fs::remove_file(dir.path().join("leases/001/pairs/00000000.json")).unwrap();
         let again = allocate(dir.path(), &pool, "shop").unwrap();
         assert_ne!(lease.token, again.token);
-        let key = egret_ipam::ClaimKey { pool: pool.name().clone(), owner: owner("shop") };
+        let key =
+            egret_ipam::ClaimKey { pool: pool.name().clone(), owner: applicant("shop").owner };
         let claim: Lookup<Claim> = LeaseDir::new(dir.path()).get(&key).unwrap();
         assert!(matches!(claim, Lookup::Found(claim) if claim.lease == again.token));
     }

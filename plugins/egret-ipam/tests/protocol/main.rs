@@ -5,4 +5,6 @@ mod node;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod torture;

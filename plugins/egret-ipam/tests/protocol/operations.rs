@@ -172,7 +172,7 @@ spec:
         assert_eq!(
             msg,
             "pool \"small\" is exhausted: of 1 usable pairs 0 are excluded, \
-             0 are named by policies and 1 are leased"
+             0 are named by policies, 0 are draining and 1 are leased"
         );
         let answer = node.add("c4", &[request("tenants", "shop"), request("small", "shop")]);
         assert_eq!(answer.error().0, 100);
@@ -245,7 +245,7 @@ spec:
             node.add("c1", &[request]).error()
         };
         for (key, value, code, text) in [
-            ("scope", json!("Pod"), 103, "scope \"Pod\""),
+            ("scope", json!("Node"), 7, "unknown variant `Node`"),
             ("ordinal", json!(1), 103, "ordinal 1"),
             ("key", json!("other"), 7, "key \"other\""),
             ("pool", json!("nobody"), 7, "pool \"nobody\""),
@@ -284,7 +284,7 @@ spec:
         let (code, msg) = node.add("c1", &[request("tenants", "shop")]).error();
         assert_eq!(code, 7);
         assert!(msg.contains("all.yaml:") && msg.contains("quota"), "{msg}");
-        node.set_resources(&RESOURCES.replace("node: worker-1", "quotaPerNamespace: 2"));
+        node.set_resources(&RESOURCES.replace("selector: {}", "selector: {}\n  priority: 7"));
         assert_eq!(node.add("c1", &[request("tenants", "shop")]).error().0, 103);
     }
 

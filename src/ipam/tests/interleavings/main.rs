@@ -12,10 +12,10 @@ mod tests {
     };
 
     use egret_ipam::{
-        Allocator, BootId, HolderPort, Ipam, IpamError, Lease, LeasePort, Memory, Owner, Pair,
-        Pool, Scope, Stamps, Timestamp, Want, ports::Hint,
+        Allocator, Applicant, Arrival, BootId, Clock, HolderPort, Ipam, IpamError, Lease,
+        LeasePort, Memory, Owner, Pair, Pool, Scope, Stamps, Timestamp, Want, ports::Hint,
     };
-    use egret_resources::{AddressRange, EgressPool};
+    use egret_resources::{AddressRange, EgressPool, Serves};
     use egret_types::{Attachment, PoolId};
 
     use crate::schedule::{Body, Gated, Kill, Search, explore};
@@ -29,26 +29,27 @@ mod tests {
 
     fn pool(id: u32, range: &str) -> Pool {
         let range: AddressRange = range.parse().unwrap();
+        let [name, gateway] = [format!("pool-{id}"), "edge".to_owned()];
+        let id = PoolId::try_from(id).unwrap();
         let definition = EgressPool {
-            name: format!("pool-{id}").parse().unwrap(),
-            id: PoolId::try_from(id).unwrap(),
-            serves: egret_resources::Serves::Egress("edge".parse().unwrap()),
             ipv4: vec![range],
-            ipv6: Vec::new(),
-            exclude: Vec::new(),
-            node: None,
+            ..EgressPool::new(name.parse().unwrap(), id, Serves::Egress(gateway.parse().unwrap()))
         };
         Pool::new(&definition, [])
     }
 
-    fn owner(key: &str) -> Owner {
-        Owner { scope: Scope::Namespace, key: key.to_owned() }
+    fn applicant(key: &str) -> Applicant {
+        Applicant {
+            owner: Owner { scope: Scope::Namespace, key: key.to_owned() },
+            namespace: key.parse().ok(),
+            labels: None,
+        }
     }
 
     fn stamps() -> Stamps {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let call = u64::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap();
-        Stamps::new(Timestamp(0), call << 32)
+        Stamps::new(Clock { now: Timestamp(0), boot: boot(), uptime: 1000 }, call << 32)
     }
 
     /// An empty store whose pools have been looked at before, which saves two steps a process.
@@ -68,13 +69,13 @@ mod tests {
 
     fn allocate(store: &impl LeasePort, pool: &Pool, key: &str) -> Outcome {
         let stamps = stamps();
-        Ok(vec![Allocator::new(store, &stamps).allocate(pool, &owner(key))?.lease])
+        Ok(vec![Allocator::new(store, &stamps).allocate(pool, &applicant(key))?.lease])
     }
 
     fn reserve(store: &impl LeasePort, pool: &Pool, key: &str, address: &str) -> Outcome {
         let stamps = stamps();
         let wanted = Pair { v4: address.parse().ok(), v6: None };
-        Ok(vec![Allocator::new(store, &stamps).reserve(pool, &owner(key), &wanted)?.lease])
+        Ok(vec![Allocator::new(store, &stamps).reserve(pool, &applicant(key), &wanted)?.lease])
     }
 
     /// What holds of every outcome: a granted lease is its owner's and nobody else's, and an
@@ -284,10 +285,11 @@ mod tests {
 
     fn add(process: usize, store: &Gated<'_>, pools: &[&Pool], key: &str) -> Outcome {
         let stamps = stamps();
-        let ipam = Ipam::new((store, store), &stamps, boot(), "worker-1".parse().unwrap());
-        let want = |pool| Want { pool, owner: owner(key), explicit: Pair::default() };
+        let ipam = Ipam::new((store, store), &stamps);
+        let want = |pool| Want { pool, applicant: applicant(key), explicit: Pair::default() };
         let wants: Vec<_> = pools.iter().copied().map(want).collect();
-        ipam.add(&attachment(process), None, &wants)
+        let (attachment, node) = (attachment(process), "worker-1".parse().unwrap());
+        ipam.add(&Arrival { attachment: &attachment, netns: None, node: &node }, &wants)
     }
 
     /// The first ADD fails on its second pool and gives back its lease of the first, which the

@@ -8,10 +8,10 @@ use std::{
 };
 
 use egret_ipam::{
-    Claim, Holder, HolderPort, Lease, LeasePort, Memory, PortError,
+    Claim, Holder, HolderPort, Lease, LeasePort, Memory, PortError, Slot,
     ports::{Creation, Hint, Listing, Lookup, Record, Records, Retry, Swap},
 };
-use egret_types::{ContainerId, IfName, PairIndex, PoolId};
+use egret_types::{ContainerId, IfName, Namespace, PairIndex, PoolId};
 
 /// What a process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +130,7 @@ where
 
 impl LeasePort for Gated<'_>
 where
-    Memory: Records<Lease> + Records<Claim>,
+    Memory: Records<Lease> + Records<Claim> + Records<Slot>,
 {
     fn occupied(&self, pool: PoolId) -> Result<BTreeSet<PairIndex>, PortError> {
         self.gate.pass(self.me)?;
@@ -145,6 +145,15 @@ where
     fn leases(&self, pool: PoolId) -> Result<Listing<Lease>, PortError> {
         self.gate.pass(self.me)?;
         self.store.leases(pool)
+    }
+
+    fn slots(
+        &self,
+        pool: PoolId,
+        namespace: &Namespace,
+    ) -> Result<Vec<(u32, Lookup<Slot>)>, PortError> {
+        self.gate.pass(self.me)?;
+        self.store.slots(pool, namespace)
     }
 
     // Hints decide nothing, so they are no steps; a wrong one would be worth a test of its own.
