@@ -8,15 +8,16 @@ use egret_egress::kernel::{Kernel, Link};
 use egret_egress::record::AttachmentRecord;
 use egret_egress::topology::Topology;
 use egret_egress::underlay::underlay_link;
-use egret_ipam::HolderPort;
+use egret_ipam::{HolderPort, Ipam, Stamps};
 use egret_kernel::{LinuxKernel, Places};
 use egret_resources::{LocalConfig, Resources};
-use egret_store::HolderDir;
 use egret_store::boot_id;
+use egret_store::clock;
 use egret_store::detect::network_lists;
 use egret_store::journal::{AttachmentDir, Journaled, RecordFile};
 use egret_store::lock::NodeLock;
 use egret_store::resource_dir;
+use egret_store::{HolderDir, LeaseDir};
 use egret_types::{Attachment, NodeName};
 use serde_json::Value;
 
@@ -126,11 +127,15 @@ impl Local {
         &self,
         records: &Records,
     ) -> Result<Vec<Attachment>, CliError> {
-        let holders = HolderDir::new(&self.config.state_dir);
+        let (leases, holders) =
+            (LeaseDir::new(&self.config.state_dir), HolderDir::new(&self.config.state_dir));
+        // Nothing is made here that needs a token.
+        let stamps = Stamps::new(clock::read()?, 0);
         let mut stray = Vec::new();
         for holder in holders.list()?.found {
             if !records.live.iter().any(|(attachment, _)| *attachment == holder.attachment) {
-                holders.remove(&holder.attachment.container_id, &holder.attachment.ifname)?;
+                let Attachment { container_id, ifname, .. } = &holder.attachment;
+                Ipam::new((&leases, &holders), &stamps).del(container_id, ifname)?;
                 stray.push(holder.attachment);
             }
         }

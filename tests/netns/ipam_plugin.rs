@@ -42,8 +42,10 @@ fn with_script(pod: &Pod<'_>, operation: &str, previous: &Value, text: &str) -> 
     PluginRun::for_pod(pod, operation, Some(previous)).variable("CNI_PATH", &path)
 }
 
+/// Whole ones: a temporary file is none yet.
 fn files(directory: &Path) -> usize {
-    std::fs::read_dir(directory).map_or(0, Iterator::count)
+    let whole = |entry: &std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    std::fs::read_dir(directory).map_or(0, |entries| entries.flatten().filter(whole).count())
 }
 
 /// Before its input is read; with its output open, and closed; and with a child that has it.
