@@ -136,6 +136,9 @@ pub enum Field {
     Saddr(Family),
     /// `ip daddr` or `ip6 daddr`
     Daddr(Family),
+    /// The first byte of an IPv4 packet: its version, and the words of its header. 0x45 where there are
+    /// no options.
+    Ip4Start,
     /// The first eight bytes of `ip6 saddr`: those of a link-local address are `fe80::/64`.
     Ip6SaddrNetwork,
     /// `arp saddr ip`; match [`Field::EtherType`] first.

@@ -70,6 +70,7 @@ impl fmt::Display for Field {
             Field::Saddr(Family::V6) => "ip6 saddr",
             Field::Daddr(Family::V4) => "ip daddr",
             Field::Daddr(Family::V6) => "ip6 daddr",
+            Field::Ip4Start => "@nh,0,8",
             Field::Ip6SaddrNetwork => "@nh,64,64",
             Field::ArpSender => "arp saddr ip",
             Field::NdTarget => "@th,64,128",

@@ -37,6 +37,8 @@ const REDIRECT: u32 = 137;
 const MULTICAST_REPORT: u32 = 143;
 /// `fe80::/64`. Packets with such a source are never forwarded; neighbour discovery needs them.
 const LINK_LOCAL: [u8; 8] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0];
+/// Version 4, and a header of five words.
+const WITHOUT_OPTIONS: u32 = 0x45;
 /// `IP_CT_DIR_REPLY` of `ct direction`.
 const REPLY: u32 = 1;
 
@@ -227,8 +229,16 @@ fn outside() -> Chain {
 fn untouched(family: Family, ranges: Vec<(IpAddr, IpAddr)>) -> (Set, Chain) {
     let name = of_family(&format!("g{}-", fingerprint(&ranges)), family);
     let alone = Expr::Lookup(vec![Field::Daddr(family)], Op::Is, name.clone());
-    let rules =
-        vec![vec![alone, Expr::Accept], vec![Expr::Jump("outside".into())], vec![Expr::Accept]];
+    let mut rules = vec![];
+    if family == Family::V4 {
+        // Options can name the next hops (a source route): the destination is only the first of them.
+        let has_options =
+            Expr::Match(Field::Ip4Start, Op::IsNot, Constant::Number(WITHOUT_OPTIONS));
+        rules.push(vec![has_options, Expr::Jump("outside".into())]);
+    }
+    rules.push(vec![alone, Expr::Accept]);
+    rules.push(vec![Expr::Jump("outside".into())]);
+    rules.push(vec![Expr::Accept]);
     let set = Set {
         name: name.clone(),
         key: vec![DataType::Address(family)],

@@ -135,6 +135,7 @@ fn layout(field: Field) -> Layout {
         Field::Saddr(Family::V6) => Layout(Payload(Header::Network, 8), 16, Network),
         Field::Daddr(Family::V4) => Layout(Payload(Header::Network, 16), 4, Network),
         Field::Daddr(Family::V6) => Layout(Payload(Header::Network, 24), 16, Network),
+        Field::Ip4Start => Layout(Payload(Header::Network, 0), 1, Network),
         Field::Ip6SaddrNetwork => Layout(Payload(Header::Network, 8), 8, Network),
         Field::ArpSender => Layout(Payload(Header::Network, 14), 4, Network),
         Field::NdTarget => Layout(Payload(Header::Transport, 8), 16, Network),

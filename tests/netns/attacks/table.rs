@@ -262,6 +262,12 @@ pub(super) const ATTACKS: &[Attack] = &[
         };
         it.out("eth0", &bytes);
     }),
+    attack(PodRaw, "primary-source-route", |it| {
+        let node = it.stage.bridge();
+        let frame = it.primary(|frame| frame.destination = node);
+        it.out("eth0", &source_route(&frame, it.server()));
+    })
+    .only(V4),
     attack(PodRaw, "primary-routing-header", |it| {
         let node = it.stage.bridge();
         let frame = it.primary(|frame| frame.destination = node);

@@ -91,6 +91,7 @@ fn frames_are_matched_as_nft_does(#[case] words: &str, #[case] rule: Vec<Expr>) 
 #[case("ct direction reply", vec![is(Field::CtDirection, 1)])]
 #[case("ct mark 0x01000002", vec![is(Field::CtMark, 0x0100_0002)])]
 #[case("ct original zone 258", vec![is(Field::CtOriginalZone, 258)])]
+#[case("@nh,0,8 != 0x45", vec![Expr::Match(Field::Ip4Start, Op::IsNot, Constant::Number(0x45))])]
 #[case("fib daddr type local", vec![is(Field::FibDaddrType, 2)])]
 #[case("fib saddr . iif oif != 0", vec![Expr::Match(Field::FibReversePath, Op::IsNot, Constant::Number(0))])]
 #[case("ip daddr @nets", vec![Expr::Lookup(vec![Field::Daddr(Family::V4)], Op::Is, "nets".into())])]
