@@ -387,6 +387,8 @@ fn a_guard_that_was_flushed_is_named_by_check_and_put_back_by_repair(
         "delete table inet egret-guard",
         "delete table netdev egret-guard",
         "flush map inet egret-guard guarded6",
+        "flush map inet egret-guard arriving4",
+        "flush chain inet egret-guard elsewhere",
         "flush chain inet egret-guard forward",
         "flush chain netdev egret-guard source",
         "flush set netdev egret-guard sources4",

@@ -6,7 +6,9 @@
 //! is the pod's own. In family inet, where the node forwards, a packet from the pod's address to a
 //! destination that is not untouched by its decision is dropped, unless it answers a connection that
 //! came in. `ct direction original drop` would not do: a packet without a conntrack entry, a wrong
-//! checksum is enough, has no direction, and would pass.
+//! checksum is enough, has no direction, and would pass. Nor may anybody begin such a connection: what
+//! comes to the pod from such an address must come in where the answer goes out. A pod that is not
+//! guarded, with `NET_RAW` and a forged source, would otherwise open the way for its accomplice.
 //!
 //! Each attachment has a chain of its own, to which its addresses lead: an address that was given to
 //! a newer pod leads to that pod's chain, so that nobody removes it with the older one. What the
@@ -39,8 +41,14 @@ const MULTICAST_REPORT: u32 = 143;
 const LINK_LOCAL: [u8; 8] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0];
 /// Version 4, and a header of five words.
 const WITHOUT_OPTIONS: u32 = 0x45;
-/// `IP_CT_DIR_REPLY` of `ct direction`.
+/// `IP_CT_DIR_ORIGINAL` and `IP_CT_DIR_REPLY` of `ct direction`.
+const ORIGINAL: u32 = 0;
 const REPLY: u32 = 1;
+/// Where a pod's address leads as a source, and as a destination.
+const GUARDED: &str = "guarded";
+const ARRIVING: &str = "arriving";
+/// The chain for what comes to a pod from where its policies send it.
+const ELSEWHERE: &str = "elsewhere";
 
 /// The node's end of a pod's primary link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,32 +196,40 @@ fn advertised() -> Chain {
 
 /// The destinations of a pod's packets.
 fn destinations(names: &Names, addresses: &[IpAddr], decision: &Decision) -> Placed {
-    let map = |family| {
+    let map = |stem: &str, family| {
         let key = [DataType::Address(family)];
-        common(shared_set(&of_family("guarded", family), &key, ValueType::Verdict))
+        common(shared_set(&of_family(stem, family), &key, ValueType::Verdict))
     };
-    let mut sets: Vec<Set> = Family::BOTH.map(map).into();
-    let mut chains = vec![outside()];
-    let mut way = Vec::new();
+    let maps = |family| [map(GUARDED, family), map(ARRIVING, family)];
+    let mut sets: Vec<Set> = Family::BOTH.map(maps).concat();
+    let mut chains = vec![outside(), from_elsewhere()];
+    let (mut way, mut back) = (Vec::new(), Vec::new());
     let mut elements = Vec::new();
+    let (there, here) = (names.node.to_string(), format!("{}-in", names.node));
     for family in Family::BOTH {
         if own(addresses, family).next().is_none() {
             continue;
         }
         let (set, chain) = untouched(family, decision.untouched(family));
         way.push(vec![nfproto(family), Expr::Jump(chain.name.clone())]);
+        let near = Expr::Lookup(vec![Field::Saddr(family)], Op::Is, set.name.clone());
+        back.push(vec![nfproto(family), near, Expr::Return]);
         sets.push(set);
         chains.push(chain);
         for address in own(addresses, family) {
-            let value = Value::Jump(names.node.to_string());
-            let entry = Entry { key: vec![Datum::Address(address)], value };
-            elements.push(Element { set: of_family("guarded", family), entry });
+            for (map, to) in [(GUARDED, &there), (ARRIVING, &here)] {
+                let key = vec![Datum::Address(address)];
+                let entry = Entry { key, value: Value::Jump(to.clone()) };
+                elements.push(Element { set: of_family(map, family), entry });
+            }
         }
     }
     // A chain of a decision has a verdict for every packet. Should it ever not, this is it.
     way.push(drop_counted());
     elements.dedup();
-    chains.push(chain(names.node.as_str(), way, Removal::Delete));
+    back.push(vec![Expr::Jump(ELSEWHERE.into())]);
+    chains.push(chain(&there, way, Removal::Delete));
+    chains.push(chain(&here, back, Removal::Delete));
     chains.push(forward());
     table(TableFamily::Inet, sets, chains, elements)
 }
@@ -222,6 +238,15 @@ fn destinations(names: &Names, addresses: &[IpAddr], decision: &Decision) -> Pla
 fn outside() -> Chain {
     let reply = Expr::Match(Field::CtDirection, Op::Is, Constant::Number(REPLY));
     chain("outside", vec![vec![reply, Expr::Return], drop_counted()], Removal::Last)
+}
+
+/// What speaks to a pod first, with a source that the pod does not answer freely: it must come in where
+/// the answer would go out. Otherwise any pod that is not guarded could pretend to be such a source, and
+/// the answer would leave.
+fn from_elsewhere() -> Chain {
+    let first = Expr::Match(Field::CtDirection, Op::Is, Constant::Number(ORIGINAL));
+    let no_way_back = Expr::Match(Field::FibReversePath, Op::Is, Constant::Number(0));
+    chain(ELSEWHERE, vec![vec![first, no_way_back, Expr::Counter, Expr::Drop]], Removal::Last)
 }
 
 /// The chain of one decision and family and the destinations that it leaves alone; shared as the
@@ -252,11 +277,12 @@ fn untouched(family: Family, ranges: Vec<(IpAddr, IpAddr)>) -> (Set, Chain) {
 
 /// Where the node forwards, before others do anything.
 fn forward() -> Chain {
-    let guarded = |family| {
-        let map = of_family("guarded", family);
-        vec![nfproto(family), Expr::VerdictMap(vec![Field::Saddr(family)], map)]
+    let led = |stem: &str, family, field| {
+        vec![nfproto(family), Expr::VerdictMap(vec![field], of_family(stem, family))]
     };
-    let rules = Family::BOTH.map(guarded).into();
+    let from = Family::BOTH.map(|family| led(GUARDED, family, Field::Saddr(family)));
+    let to = Family::BOTH.map(|family| led(ARRIVING, family, Field::Daddr(family)));
+    let rules = [from, to].concat();
     let base = base("forward", HookPoint::Forward, GUARD_PRIORITY, Policy::Accept).rules(rules);
     Chain { removal: Removal::Last, ..base }
 }

@@ -1,6 +1,7 @@
 //! One attack that is made in a laboratory: who it is, and how its packets are known.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use egret_tests::{
     Datagram, Finished, Frame, Ns, Packet, Pod, Transport, link_mac, send_frame, send_vxlan,
@@ -201,6 +202,20 @@ impl Shot<'_> {
         let payload = format!("{:<24}", self.text).repeat(3).into_bytes();
         let transport = Transport::Udp { source: self.port, destination: 9999, payload };
         Frame { transport, ..frame }.fragments(self.port, 32)
+    }
+
+    /// Somebody else pretends that the server speaks to the pod, and the pod answers. To connection
+    /// tracking that is a connection from outside.
+    pub(super) fn forge_connection(&self, from: &Ns, link: &str, node: MacAddr) {
+        let own = from.inside(|| link_mac(link)).unwrap();
+        // An error about it quotes the text.
+        let payload = self.text.clone().into_bytes();
+        let transport = Transport::Udp { source: 9999, destination: self.port, payload };
+        let ends = [self.server(), self.own()];
+        let question = self.frame([own, node], ends, |frame| frame.transport = transport);
+        from.inside(|| send_frame(link, &question.encode())).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        self.on_primary(|_| ());
     }
 
     pub(super) fn w2(&self) -> &Ns {

@@ -28,6 +28,7 @@ const UNDERLAY: &str = "Who can send with a node's address, on the links where t
                         expected, can speak for it";
 const UNGUARDED: &str = "its pods and processes can forge frames";
 const BRIDGE: &str = "a pod can use another's MAC, or answer for a link-local IPv6 address";
+const SPOKE_FIRST: &str = "A guarded pod answers a connection from outside with its own address";
 const CLUSTER: &str = "Another tunnel that ends on the node";
 
 /// All attacks.
@@ -306,6 +307,9 @@ pub(super) const ATTACKS: &[Attack] = &[
     })
     .only(V6)
     .control(Sent),
+    attack(PodRaw, "forged-connection-from-outside", |it| {
+        it.forge_connection(it.stage.plain.ns(), "eth0", it.bridge_mac());
+    }),
     // A pod that changes its own namespace.
     attack(PodAdmin, "rules-removed", |it| {
         it.ip("rule del pref 990\nrule del pref 1000");
@@ -597,6 +601,12 @@ pub(super) const ATTACKS: &[Attack] = &[
         it.send_tunnelled_as(it.w2(), [11, 21], &it.tunnelled(11, |_| ()).encode());
     })
     .open(UNDERLAY),
+    attack(Worker, "forged-connection-on-the-link-outside", |it| {
+        let node = it.stage.lab.node("w1").ns();
+        let mac = node.inside(|| link_mac("ext0")).unwrap();
+        it.forge_connection(it.w2(), "ext0", mac);
+    })
+    .open(SPOKE_FIRST),
     // A host on the underlay that is no node.
     attack(Underlay, "stranger-to-gateway", |it| {
         it.send_tunnelled(&it.stage.stranger, 21, &it.tunnelled(11, |_| ()).encode());
@@ -610,6 +620,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         it.send_tunnelled(&it.stage.stranger, 21, &frame);
     })
     .control(Sent),
+    attack(Underlay, "forged-connection-from-underlay", |it| {
+        let node = it.stage.lab.node("w1").ns();
+        let mac = node.inside(|| link_mac("eth0")).unwrap();
+        it.forge_connection(&it.stage.stranger, "eth0", mac);
+    }),
     attack(Underlay, "stranger-with-vtep-of-worker", |it| {
         it.send_tunnelled_as(&it.stage.stranger, [11, 21], &it.tunnelled(11, |_| ()).encode());
     })
