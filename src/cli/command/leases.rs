@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use egret_ipam::{Holder, Scope};
-use egret_store::boot_id;
+use egret_ipam::{Clock, Holder, Pool, Scope, Standing};
 use egret_store::inventory::{self, HeldBy, Inventory};
+use egret_store::{clock, resource_dir};
 use egret_types::PoolName;
 use serde::Serialize;
 
@@ -24,17 +24,30 @@ pub(crate) enum State {
     Held,
     /// None does, and it stays its owner's.
     Retained,
+    /// None does, its owner has given it up, and its pair rests.
+    Quarantined,
 }
 
 impl State {
-    pub(crate) fn of(entry: &HeldBy) -> Self {
-        if entry.holders.is_empty() { State::Retained } else { State::Held }
+    /// `None`: only its record is still there. Without its pool nobody knows whether it ran out.
+    pub(crate) fn of(entry: &HeldBy, pool: Option<&Pool>, clock: &Clock) -> Option<Self> {
+        if !entry.holders.is_empty() {
+            return Some(State::Held);
+        }
+        match pool.map(|pool| pool.standing(&entry.lease, clock)) {
+            None | Some(Standing::Kept | Standing::Unmarked | Standing::Retained) => {
+                Some(State::Retained)
+            }
+            Some(Standing::Quarantined) => Some(State::Quarantined),
+            Some(Standing::Free) => None,
+        }
     }
 
     fn word(self) -> &'static str {
         match self {
             State::Held => "held",
             State::Retained => "retained",
+            State::Quarantined => "quarantined",
         }
     }
 }
@@ -72,8 +85,8 @@ impl<'a> From<&'a Holder> for User<'a> {
     }
 }
 
-impl<'a> From<&'a HeldBy> for Row<'a> {
-    fn from(entry: &'a HeldBy) -> Self {
+impl<'a> Row<'a> {
+    fn new(entry: &'a HeldBy, state: State) -> Self {
         let lease = &entry.lease;
         Self {
             pool: &lease.pool,
@@ -82,22 +95,42 @@ impl<'a> From<&'a HeldBy> for Row<'a> {
             ipv6: lease.pair.v6,
             scope: lease.owner.scope,
             key: &lease.owner.key,
-            state: State::of(entry),
+            state,
             holders: entry.holders.iter().map(User::from).collect(),
             since: lease.since.to_string(),
         }
     }
 }
 
-/// Prints all leases of this node.
+/// Prints all leases of this node. Resources that cannot be read hide none of them.
 pub(crate) fn run(local: &Local, format: Format) -> Result<Outcome, CliError> {
-    let inventory = inventory::read(&local.config.state_dir, &boot_id::read()?)?;
-    let rows: Vec<Row<'_>> = inventory.leases.iter().map(Row::from).collect();
+    let clock = clock::read()?;
+    let inventory = inventory::read(&local.config.state_dir, &clock.boot)?;
+    let (pools, told) = pools(local);
+    let mut rows = Vec::new();
+    for entry in &inventory.leases {
+        let pool = pools.iter().find(|pool| pool.id() == entry.lease.pool_id);
+        rows.extend(State::of(entry, pool, &clock).map(|state| Row::new(entry, state)));
+    }
     match format {
         Format::Json => output::json(&rows)?,
         Format::Table => print(&rows)?,
     }
-    Ok(tell_problems(&inventory))
+    let problems = tell_problems(&inventory);
+    Ok(if told == Outcome::Fine { problems } else { told })
+}
+
+fn pools(local: &Local) -> (Vec<Pool>, Outcome) {
+    match resource_dir::load(&local.config.resources_dir) {
+        Ok(resources) => {
+            let pools = resources.pools.iter().map(|definition| Pool::new(definition, []));
+            (pools.collect(), Outcome::Fine)
+        }
+        Err(error) => {
+            output::complain(&error.into());
+            (Vec::new(), Outcome::Problem)
+        }
+    }
 }
 
 /// What is wrong with the records goes to stderr: the answer is a list of leases.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use egret_ipam::{LeasePort, Pool};
+use egret_ipam::{Clock, LeasePort, Pool};
 use egret_resources::{AddressRange, EgressPool, Resources, explicit_pairs};
 use egret_store::inventory::{self, Inventory};
-use egret_store::{LeaseDir, boot_id};
+use egret_store::{LeaseDir, clock};
 use egret_types::{GatewayName, PoolId, PoolName};
 use serde::Serialize;
 
@@ -38,41 +38,51 @@ struct Row<'a> {
     ipv6: Vec<String>,
 }
 
+/// What is given out, and when that was looked at.
+struct Books {
+    inventory: Inventory,
+    leases: LeaseDir,
+    clock: Clock,
+}
+
 /// Prints all pools of the resources.
 pub(crate) fn run(node: &Node, format: Format) -> Result<Outcome, CliError> {
     let state_dir = &node.local.config.state_dir;
-    let inventory = inventory::read(state_dir, &boot_id::read()?)?;
-    let leases = LeaseDir::new(state_dir);
+    let clock = clock::read()?;
+    let inventory = inventory::read(state_dir, &clock.boot)?;
+    let books = Books { inventory, leases: LeaseDir::new(state_dir), clock };
     let pools = &node.resources.pools;
-    let rows: Vec<Row<'_>> = pools
-        .iter()
-        .map(|pool| row(pool, &node.resources, &inventory, &leases))
-        .collect::<Result<_, _>>()?;
+    let rows: Vec<Row<'_>> =
+        pools.iter().map(|pool| row(pool, &node.resources, &books)).collect::<Result<_, _>>()?;
     match format {
         Format::Json => output::json(&rows)?,
         Format::Table => print(&rows)?,
     }
-    let strange = tell_strange(pools, &inventory);
-    let damaged = leases::tell_problems(&inventory);
+    let strange = tell_strange(pools, &books.inventory);
+    let damaged = leases::tell_problems(&books.inventory);
     Ok(if strange == Outcome::Fine { damaged } else { strange })
 }
 
 fn row<'a>(
     definition: &'a EgressPool,
     resources: &Resources,
-    inventory: &Inventory,
-    leases: &LeaseDir,
+    books: &Books,
 ) -> Result<Row<'a>, CliError> {
     let pool = Pool::new(definition, explicit_pairs(resources, &definition.name));
-    let own = inventory.leases.iter().filter(|entry| entry.lease.pool_id == pool.id());
-    let (mut held, mut retained) = (0, 0);
+    let mut occupied = books.leases.occupied(pool.id())?;
+    let [mut held, mut retained, mut quarantined] = [0; 3];
+    let own = books.inventory.leases.iter().filter(|entry| entry.lease.pool_id == pool.id());
     for entry in own {
-        match State::of(entry) {
-            State::Held => held += 1,
-            State::Retained => retained += 1,
+        match State::of(entry, Some(&pool), &books.clock) {
+            Some(State::Held) => held += 1,
+            Some(State::Retained) => retained += 1,
+            Some(State::Quarantined) => quarantined += 1,
+            None => {
+                occupied.remove(&entry.lease.index);
+            }
         }
     }
-    let free = pool.free(&leases.occupied(pool.id())?);
+    let free = pool.free(&occupied);
     let texts = |ranges: &[AddressRange]| ranges.iter().map(ToString::to_string).collect();
     Ok(Row {
         name: &definition.name,
@@ -83,9 +93,9 @@ fn row<'a>(
         usable: pool.usable(),
         held,
         retained,
-        quarantined: 0,
+        quarantined,
         free,
-        closed: pool.usable().saturating_sub(held + retained + free),
+        closed: pool.usable().saturating_sub(held + retained + quarantined + free),
         ipv4: texts(&definition.ipv4),
         ipv6: texts(&definition.ipv6),
     })
