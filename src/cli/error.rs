@@ -18,7 +18,7 @@ pub(crate) enum CliError {
     ReadConfig { file: PathBuf, source: std::io::Error },
     #[error("{}: {source}", file.display())]
     ParseConfig { file: PathBuf, source: serde_json::Error },
-    #[error("{}: no plugin of type \"egret\" in it", file.display())]
+    #[error("{}: no plugin of type \"egret\" in it, and no \"ipam\" of type \"egret-ipam\"", file.display())]
     NoPlugin { file: PathBuf },
     #[error("read the host name: {0}")]
     HostName(nix::errno::Errno),

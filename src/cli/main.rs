@@ -7,6 +7,7 @@ mod attached;
 mod blocked;
 mod command;
 mod error;
+mod holders;
 mod node;
 mod output;
 mod role;

@@ -8,16 +8,14 @@ use egret_egress::kernel::{Kernel, Link};
 use egret_egress::record::AttachmentRecord;
 use egret_egress::topology::Topology;
 use egret_egress::underlay::underlay_link;
-use egret_ipam::{HolderPort, Ipam, Stamps};
 use egret_kernel::{LinuxKernel, Places};
 use egret_resources::{LocalConfig, Resources};
 use egret_store::boot_id;
-use egret_store::clock;
 use egret_store::detect::network_lists;
 use egret_store::journal::{AttachmentDir, Journaled, RecordFile};
 use egret_store::lock::NodeLock;
 use egret_store::resource_dir;
-use egret_store::{HolderDir, LeaseDir};
+
 use egret_types::{Attachment, NodeName};
 use serde_json::Value;
 
@@ -27,6 +25,7 @@ use crate::role::GatewayRecord;
 
 const CONF_DIR: &str = "/etc/cni/net.d";
 const PLUGIN: &str = "egret";
+const IPAM_PLUGIN: &str = "egret-ipam";
 /// How long a command waits for plugins at work.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -119,27 +118,6 @@ impl Local {
             }
             record => Ok(record?),
         }
-    }
-
-    /// Removes holders of attachments that are not alive: of an earlier boot, or of an IPAM plugin that was still at
-    /// work when the plugin that had called it was killed and deleted. Returns whose they were.
-    pub(crate) fn drop_stray_holders(
-        &self,
-        records: &Records,
-    ) -> Result<Vec<Attachment>, CliError> {
-        let (leases, holders) =
-            (LeaseDir::new(&self.config.state_dir), HolderDir::new(&self.config.state_dir));
-        // Nothing is made here that needs a token.
-        let stamps = Stamps::new(clock::read()?, 0);
-        let mut stray = Vec::new();
-        for holder in holders.list()?.found {
-            if !records.live.iter().any(|(attachment, _)| *attachment == holder.attachment) {
-                let Attachment { container_id, ifname, .. } = &holder.attachment;
-                Ipam::new((&leases, &holders), &stamps).del(container_id, ifname)?;
-                stray.push(holder.attachment);
-            }
-        }
-        Ok(stray)
     }
 
     /// Removes what says that an attachment's holder has still to be removed: none is left.
@@ -260,13 +238,19 @@ fn first_config(dir: &Path) -> Result<Option<LocalConfig>, CliError> {
     serde_json::from_value(own.clone()).map(Some).map_err(wrong)
 }
 
-/// Our object in a list, or in a single plugin configuration.
+/// Our object in a list, or in a single plugin configuration; where the IPAM plugin is used alone, its
+/// section.
 fn plugin(list: &Value) -> Option<&Value> {
-    let ours = |plugin: &&Value| plugin.get("type").and_then(Value::as_str) == Some(PLUGIN);
-    match list.get("plugins").and_then(Value::as_array) {
-        Some(plugins) => plugins.iter().find(ours),
-        None => Some(list).filter(ours),
-    }
+    let is = |object: &Value, name| object.get("type").and_then(Value::as_str) == Some(name);
+    let plugins = match list.get("plugins").and_then(Value::as_array) {
+        Some(plugins) => plugins.as_slice(),
+        None => std::slice::from_ref(list),
+    };
+    let alone = || {
+        let mut sections = plugins.iter().filter_map(|plugin| plugin.get("ipam"));
+        sections.find(|section| is(section, IPAM_PLUGIN))
+    };
+    plugins.iter().find(|plugin| is(plugin, PLUGIN)).or_else(alone)
 }
 
 fn host_name() -> Result<NodeName, CliError> {

@@ -37,7 +37,8 @@ impl<L: LeasePort, H: HolderPort> Ipam<'_, L, H> {
             let attachment = &holder.attachment;
             let alive = holder.boot == self.stamps().clock().boot
                 && holder.netns.as_ref().is_some_and(&lives);
-            if attachment.network != *network || has(attachment) || alive {
+            let other = holder.purpose != self.holders.purpose();
+            if other || attachment.network != *network || has(attachment) || alive {
                 continue;
             }
             match self.remove_unchanged(&holder) {
@@ -63,7 +64,7 @@ impl<L: LeasePort, H: HolderPort> Ipam<'_, L, H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BootId, Clock, Memory, Stamps, Timestamp};
+    use crate::{BootId, Clock, Memory, Purpose, Stamps, Timestamp};
 
     fn boot(id: &str) -> BootId {
         BootId::try_from(id.to_owned()).unwrap()
@@ -81,7 +82,8 @@ mod tests {
         let netns = netns.map(|inode| HolderNetns { path: "/run/netns/x".into(), inode });
         let (attachment, boot) = (attachment.clone(), boot(at));
         let since = Timestamp(0);
-        memory.put(&Holder { attachment, netns, boot, leases: Vec::new(), since }).unwrap();
+        let (purpose, leases) = (Purpose::Egress, Vec::new());
+        memory.put(&Holder { attachment, purpose, netns, boot, leases, since }).unwrap();
     }
 
     /// The kernel shows namespace 7.

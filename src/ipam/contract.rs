@@ -205,6 +205,7 @@ fn claim(key: &str, index: u32) -> Result<Claim, Breach> {
 fn holder(container: &str, ifname: &str) -> Result<Holder, Breach> {
     let held = HeldLease::of(&lease(1, 3, LeaseState::Bound)?, Farewell::Mark);
     Ok(Holder {
+        purpose: crate::Purpose::Egress,
         attachment: Attachment {
             network: "podnet".parse()?,
             container_id: container.parse()?,

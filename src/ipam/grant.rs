@@ -150,6 +150,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
         let Arrival { attachment, netns, .. } = arrival;
         let holder = Holder {
             attachment: (*attachment).clone(),
+            purpose: self.holders.purpose(),
             netns: netns.cloned(),
             boot: self.stamps().clock().boot.clone(),
             leases: wants.iter().zip(leases).map(held).collect(),

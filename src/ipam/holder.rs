@@ -39,6 +39,23 @@ pub struct HolderNetns {
     pub inode: u64,
 }
 
+/// What an attachment has leases for. One attachment may have its own address from us and an egress
+/// pair as well, given and taken by two plugins of its chain that know nothing of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Purpose {
+    /// Egress IPs.
+    #[default]
+    Egress,
+    /// Its own address.
+    Address,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_default(purpose: &Purpose) -> bool {
+    *purpose == Purpose::default()
+}
+
 /// One lease that an attachment uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -110,6 +127,9 @@ impl HeldLease {
 pub struct Holder {
     /// Who.
     pub attachment: Attachment,
+    /// What for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub purpose: Purpose,
     /// The attachment's namespace when ADD came. Absent when the runtime named none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<HolderNetns>,

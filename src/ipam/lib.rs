@@ -37,7 +37,7 @@ pub use collect::Collected;
 pub use egret_resources::Scope;
 pub use error::{IpamError, PairError};
 pub use grant::{Arrival, Ipam, Want};
-pub use holder::{BootId, Farewell, HeldLease, Holder, HolderNetns};
+pub use holder::{BootId, Farewell, HeldLease, Holder, HolderNetns, Purpose};
 pub use lease::{Claim, ClaimKey, Lease, LeaseKey, LeaseState, Origin, Owner, Pair};
 pub use memory::Memory;
 pub use pool::{FILE_MODE_PAIRS, Pool};

@@ -8,8 +8,8 @@ use std::{
 use egret_types::{ContainerId, IfName, Namespace, PairIndex, PoolId};
 
 use crate::{
-    Claim, ClaimKey, Holder, HolderPort, Lease, LeaseKey, LeasePort, LeaseState, PortError, Slot,
-    SlotKey,
+    Claim, ClaimKey, Holder, HolderPort, Lease, LeaseKey, LeasePort, LeaseState, PortError,
+    Purpose, Slot, SlotKey,
     ports::{Creation, Hint, Listing, Lookup, Record, Records, Swap},
 };
 
@@ -124,6 +124,10 @@ impl LeasePort for Memory {
 }
 
 impl HolderPort for Memory {
+    fn purpose(&self) -> Purpose {
+        Purpose::Egress
+    }
+
     fn put(&self, holder: &Holder) -> Result<(), PortError> {
         let key = (holder.attachment.container_id.clone(), holder.attachment.ifname.clone());
         open(&self.holders).insert(key, holder.clone());

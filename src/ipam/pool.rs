@@ -44,6 +44,8 @@ pub struct Pool {
     /// All of these: allocation never chooses one.
     closed: RangeSet<u32>,
     rules: Rules,
+    /// The pairs are egress pairs, all of which a gateway is given at once.
+    egress: bool,
 }
 
 impl Pool {
@@ -71,6 +73,7 @@ impl Pool {
             draining,
             holes,
             rules: Rules::from(definition),
+            egress: definition.gateway().is_some(),
         };
         pool.name_pairs(named);
         for set in [&pool.holes, &pool.named, &pool.draining] {
@@ -112,9 +115,9 @@ impl Pool {
         self.pairs
     }
 
-    /// How many of them can be used: see [`FILE_MODE_PAIRS`].
+    /// How many of them can be used: see [`FILE_MODE_PAIRS`]. Pod addresses need no gateway.
     pub fn usable(&self) -> u32 {
-        self.pairs.min(FILE_MODE_PAIRS)
+        if self.egress { self.pairs.min(FILE_MODE_PAIRS) } else { self.pairs }
     }
 
     /// Addresses of the larger family that have no partner.

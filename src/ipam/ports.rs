@@ -45,7 +45,7 @@ use std::collections::BTreeSet;
 
 use egret_types::{ContainerId, IfName, Namespace, PairIndex, PoolId};
 
-use crate::{Claim, Holder, Lease, Slot};
+use crate::{Claim, Holder, Lease, Purpose, Slot};
 
 /// Something that is kept under a key.
 pub trait Record: Clone + PartialEq {
@@ -191,9 +191,12 @@ pub trait LeasePort: Records<Lease> + Records<Claim> + Records<Slot> {
     fn set_hint(&self, pool: PoolId, hint: Hint, text: &str);
 }
 
-/// Where holders live: on the node, always. An attachment is found by container id and interface
-/// name.
+/// Where holders of one purpose live: on the node, always. An attachment is found by container id and
+/// interface name.
 pub trait HolderPort {
+    /// The purpose.
+    fn purpose(&self) -> Purpose;
+
     /// Writes the holder of an attachment, durably, in place of the one before.
     fn put(&self, holder: &Holder) -> Result<(), PortError>;
 
@@ -203,6 +206,6 @@ pub trait HolderPort {
     /// Removes the holder of an attachment, readable or not. Absent is removed.
     fn remove(&self, container: &ContainerId, ifname: &IfName) -> Result<(), PortError>;
 
-    /// All holders.
+    /// All holders, of every purpose: whoever asks whether a lease is held must see all.
     fn list(&self) -> Result<Listing<Holder>, PortError>;
 }

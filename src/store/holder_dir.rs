@@ -1,4 +1,4 @@
-//! Holders as files: `stateDir/holders/<hash of container id and interface name>.json`.
+//! Holders as files: `stateDir/holders/<hash of container id, interface name and purpose>.json`.
 //!
 //! Their content survives a power failure, but whether the last one written is there after it does
 //! not matter: a holder of an earlier boot holds nothing.
@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use egret_ipam::{
-    Holder, HolderPort, PortError,
+    Holder, HolderPort, PortError, Purpose,
     ports::{Listing, Lookup},
 };
 use egret_types::{ContainerId, IfName};
@@ -19,44 +19,59 @@ use crate::{
 
 impl Filed for Holder {
     fn file_name(&self) -> String {
-        holder_name(&self.attachment.container_id, &self.attachment.ifname)
+        holder_name(self.purpose, &self.attachment.container_id, &self.attachment.ifname)
     }
 }
 
-fn holder_name(container: &ContainerId, ifname: &IfName) -> String {
-    envelope::file_name(&[container.as_str(), ifname.as_str()])
+fn holder_name(purpose: Purpose, container: &ContainerId, ifname: &IfName) -> String {
+    let (container, ifname) = (container.as_str(), ifname.as_str());
+    match purpose {
+        Purpose::Egress => envelope::file_name(&[container, ifname]),
+        Purpose::Address => envelope::file_name(&[container, ifname, "address"]),
+    }
 }
 
 /// The holders of this node.
 #[derive(Debug)]
-pub struct HolderDir(RecordDir<Holder>);
+pub struct HolderDir {
+    records: RecordDir<Holder>,
+    purpose: Purpose,
+}
 
 impl HolderDir {
     /// Those below this `stateDir`.
-    pub fn new(state_dir: &Path) -> Self {
-        Self(RecordDir::new(state_dir, "holders"))
+    pub fn new(state_dir: &Path, purpose: Purpose) -> Self {
+        Self { records: RecordDir::new(state_dir, "holders"), purpose }
+    }
+
+    fn name(&self, container: &ContainerId, ifname: &IfName) -> String {
+        holder_name(self.purpose, container, ifname)
     }
 }
 
 impl HolderPort for HolderDir {
+    fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     fn put(&self, holder: &Holder) -> Result<(), PortError> {
-        self.0.ensure()?;
-        Ok(self.0.put(holder, Durability::Content)?)
+        self.records.ensure()?;
+        Ok(self.records.put(holder, Durability::Content)?)
     }
 
     fn get(&self, container: &ContainerId, ifname: &IfName) -> Result<Lookup<Holder>, PortError> {
-        Ok(self.0.get(&holder_name(container, ifname))?)
+        Ok(self.records.get(&self.name(container, ifname))?)
     }
 
     fn remove(&self, container: &ContainerId, ifname: &IfName) -> Result<(), PortError> {
-        let name = holder_name(container, ifname);
-        self.0.remove(&name, Durability::Process)?;
+        let name = self.name(container, ifname);
+        self.records.remove(&name, Durability::Process)?;
         // A damaged record of this attachment has nothing to protect any more.
-        let aside = atomic::corrupt_name(&self.0.path(&name));
+        let aside = atomic::corrupt_name(&self.records.path(&name));
         Ok(atomic::remove(&aside, Durability::Process)?)
     }
 
     fn list(&self) -> Result<Listing<Holder>, PortError> {
-        Ok(self.0.list()?)
+        Ok(self.records.list()?)
     }
 }

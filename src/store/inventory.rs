@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use egret_ipam::{
-    BootId, Holder, HolderPort, Lease, LeaseKey, LeasePort, PortError, ports::Record,
+    BootId, Holder, HolderPort, Lease, LeaseKey, LeasePort, PortError, Purpose, ports::Record,
 };
 
 use crate::{HolderDir, LeaseDir};
@@ -32,7 +32,8 @@ pub struct Inventory {
 
 /// Reads all of it.
 pub fn read(state_dir: &Path, boot: &BootId) -> Result<Inventory, PortError> {
-    let (leases, holders) = (LeaseDir::new(state_dir), HolderDir::new(state_dir).list()?);
+    let (leases, holders) =
+        (LeaseDir::new(state_dir), HolderDir::new(state_dir, Purpose::Egress).list()?);
     let mut inventory = Inventory { lost: holders.lost, ..Inventory::default() };
     let live: Vec<Holder> = holders.found.into_iter().filter(|h| h.boot == *boot).collect();
     let mut by_lease: BTreeMap<LeaseKey, Vec<&Holder>> = BTreeMap::new();

@@ -52,9 +52,15 @@ impl<T: Filed> RecordDir<T> {
         atomic::ensure_directory(&self.dir)
     }
 
+    /// Whoever puts a record where a damaged one was set aside knows what that one said: it has
+    /// nothing to protect any more.
     pub(crate) fn create(&self, record: &T) -> Result<Creation, Error> {
         let path = self.path(&record.file_name());
-        atomic::create(&path, &encode(&path, record)?)
+        let created = atomic::create(&path, &encode(&path, record)?)?;
+        if created == Creation::Created {
+            atomic::remove(&atomic::corrupt_name(&path), Durability::Process)?;
+        }
+        Ok(created)
     }
 
     pub(crate) fn put(&self, record: &T, durability: Durability) -> Result<(), Error> {

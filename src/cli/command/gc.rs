@@ -14,6 +14,7 @@ use egret_kernel::{LinuxKernel, Netns};
 use egret_types::ours;
 
 use crate::error::CliError;
+use crate::holders::Book;
 use crate::node::{Local, Records};
 use crate::output::{self, Outcome};
 
@@ -42,7 +43,7 @@ pub(crate) fn run(local: &Local, mode: Mode) -> Result<Outcome, CliError> {
     }
     if mode == Mode::Remove {
         local.discard_dead(&records)?;
-        for attachment in local.drop_stray_holders(&records)? {
+        for attachment in Book::open(local)?.drop_stray(&records)? {
             output::line(format_args!("{attachment} held a lease and does not exist: released"))?;
         }
         local.discard_tombstones()?;

@@ -9,7 +9,7 @@ mod tests {
 
     use egret_ipam::{
         Allocator, Applicant, Arrival, BootId, Claim, Clock, Ipam, IpamError, Lease, LeasePort,
-        LeaseState, Owner, Pair, Pool, Scope, Stamps, Timestamp, Token, Want, contract,
+        LeaseState, Owner, Pair, Pool, Purpose, Scope, Stamps, Timestamp, Token, Want, contract,
         ports::{Creation, Lookup, Record, Records},
     };
     use egret_resources::{EgressPool, Serves};
@@ -74,7 +74,7 @@ mod tests {
     fn files_keep_the_contract() {
         let dir = tempfile::tempdir().unwrap();
         contract::lease_port(&LeaseDir::new(&dir.path().join("a"))).unwrap();
-        contract::holder_port(&HolderDir::new(&dir.path().join("c"))).unwrap();
+        contract::holder_port(&HolderDir::new(&dir.path().join("c"), Purpose::Egress)).unwrap();
     }
 
     /// The numbers of the racers that won.
@@ -285,7 +285,8 @@ mod tests {
     fn holders_of_another_boot_hold_nothing_and_leases_stay() {
         let dir = tempfile::tempdir().unwrap();
         let pool = pool("203.0.113.50-203.0.113.53");
-        let (leases, holders) = (LeaseDir::new(dir.path()), HolderDir::new(dir.path()));
+        let (leases, holders) =
+            (LeaseDir::new(dir.path()), HolderDir::new(dir.path(), Purpose::Egress));
         let (one, two) = (stamps_in("one", 3), stamps_in("two", 4));
         let ipam = |boot| Ipam::new((&leases, &holders), if boot == "one" { &one } else { &two });
         let wants = [Want { pool: &pool, applicant: applicant("shop"), explicit: Pair::default() }];

@@ -8,7 +8,7 @@ use std::{
 };
 
 use egret_ipam::{
-    Claim, Holder, HolderPort, Lease, LeasePort, Memory, PortError, Slot,
+    Claim, Holder, HolderPort, Lease, LeasePort, Memory, PortError, Purpose, Slot,
     ports::{Creation, Hint, Listing, Lookup, Record, Records, Retry, Swap},
 };
 use egret_types::{ContainerId, IfName, Namespace, PairIndex, PoolId};
@@ -167,6 +167,10 @@ where
 }
 
 impl HolderPort for Gated<'_> {
+    fn purpose(&self) -> Purpose {
+        Purpose::Egress
+    }
+
     fn put(&self, holder: &Holder) -> Result<(), PortError> {
         self.gate.pass(self.me)?;
         self.store.put(holder)
