@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use egret_cni::{CniError, Code};
+use egret_ipam::Purpose;
 use egret_resources::LocalConfig;
 use egret_types::NodeName;
 use serde::Deserialize;
@@ -11,9 +12,13 @@ use serde_json::Value;
 
 /// The part of the network configuration that is ours.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct Config {
     pub(crate) ipam: IpamSection,
+    /// Where addresses of a pod can be asked for: `ips`, and `cni.ips`.
+    #[serde(rename = "runtimeConfig")]
+    pub(crate) runtime: Option<Value>,
+    pub(crate) args: Option<Value>,
 }
 
 /// Keys of the `ipam` section. What only ADD needs is kept as it is and read there: DEL must not
@@ -28,10 +33,10 @@ pub(crate) struct IpamSection {
     /// What GC without a list means: that no attachment is valid. `egret` always gives a list.
     pub(crate) gc_without_list: bool,
     /// The keys for pod addresses.
-    pools: Option<Value>,
-    scope: Option<Value>,
-    routes: Option<Value>,
-    dns: Option<Value>,
+    pub(crate) pools: Option<Value>,
+    pub(crate) scope: Option<Value>,
+    pub(crate) routes: Option<Value>,
+    pub(crate) dns: Option<Value>,
     #[serde(rename = "type")]
     _type: IgnoredAny,
     /// Locks of the node, which `egret` holds; those of leases stand beside the leases.
@@ -59,20 +64,24 @@ impl IpamSection {
         })
     }
 
-    /// Giving pod addresses is for a later version: its keys are refused, not ignored.
-    pub(crate) fn refuse_pod_addresses(&self) -> Result<(), CniError> {
-        let keys = [
-            ("pools", &self.pools),
-            ("scope", &self.scope),
-            ("routes", &self.routes),
-            ("dns", &self.dns),
-        ];
+    /// What the attachment gets by this section: whoever names pools wants pod addresses.
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.pools.is_some() { Purpose::Address } else { Purpose::Egress }
+    }
+
+    /// A key that would have no effect is refused, not ignored.
+    pub(crate) fn refuse_other_purpose(&self) -> Result<(), CniError> {
+        let for_pods = [("scope", &self.scope), ("routes", &self.routes), ("dns", &self.dns)];
+        let (keys, pools) = match self.purpose() {
+            Purpose::Address => (&[("requests", &self.requests)][..], "there as well"),
+            Purpose::Egress => (&for_pods[..], "missing"),
+        };
         match keys.iter().find_map(|(key, value)| Some((key, value.as_ref()?))) {
             None => Ok(()),
             Some((key, value)) => {
                 let msg = format!(
-                    "key \"ipam.{key}\" is {value}: this version gives egress pairs to the plugin \
-                     \"egret\" and no pod addresses"
+                    "key \"ipam.{key}\" is {value} and \"ipam.pools\" is {pools}: a call gives egress pairs to the plugin \
+                     \"egret\", or pod addresses"
                 );
                 Err(CniError::new(Code::UNSUPPORTED_FIELD, msg))
             }

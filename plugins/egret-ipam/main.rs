@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod logger;
 mod plugin;
+mod pods;
 mod requests;
 mod status;
 

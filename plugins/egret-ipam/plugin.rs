@@ -1,4 +1,4 @@
-//! The operations of the protocol, for `egret`. Each reads, lets `egret_ipam` decide on the records
+//! The operations of the protocol, for `egret` and for plugins that give pods their link. Each reads, lets `egret_ipam` decide on the records
 //! of this node, and answers.
 
 use std::hash::{BuildHasher, RandomState};
@@ -9,12 +9,14 @@ use egret_cni::{
     About, Added, CniError, Code, IpamResult, NetworkRequest, Plugin, Request, ResultIp,
     ValidAttachments,
 };
-use egret_ipam::{Arrival, HolderNetns, Ipam, Lease, Pool, Stamps};
-use egret_resources::explicit_pairs;
+use egret_ipam::{Arrival, HolderNetns, Ipam, Lease, Pool, Purpose, Stamps, Want};
+use egret_resources::{Resources, explicit_pairs};
 use egret_store::{HolderDir, LeaseDir, clock, resource_dir};
 use egret_types::LinkAddress;
+use serde_json::Value;
 
 use crate::config::{Config, IpamSection};
+use crate::pods::{self, Keys};
 use crate::requests::{self, Answer, LEASES};
 use crate::{error, status};
 
@@ -28,30 +30,17 @@ impl Plugin for EgretIpam {
         About { name: "egret-ipam", version: env!("CARGO_PKG_VERSION") }
     }
 
-    /// A lease for each request, in their order, or none; again for the same attachment, the same.
+    /// A lease for each request, or pool of pod addresses, in their order, or none; again for the same
+    /// attachment, the same.
     fn add(&self, request: &Request<Config>) -> Result<Added, CniError> {
         warn_unknown(request);
         let section = &request.own().ipam;
-        section.refuse_pod_addresses()?;
-        let asked = match &section.requests {
-            Some(requests) => requests::read(requests)?,
-            None => Vec::new(),
+        section.refuse_other_purpose()?;
+        let result = match section.purpose() {
+            Purpose::Egress => add_pairs(request, section.requests.as_ref()),
+            Purpose::Address => add_addresses(request),
         };
-        if asked.is_empty() {
-            let msg =
-                "key \"ipam.requests\" is missing or empty: this plugin is called by \"egret\"";
-            return Err(CniError::new(Code::INVALID_CONFIG, msg));
-        }
-        let resources = resource_dir::load(&section.resources_dir()).map_err(error::resources)?;
-        let pools = requests::pools(&asked, &resources)?;
-        let wants = requests::wants(&asked, &pools);
-        let records = Records::open(&section.state_dir())?;
-        let node = section.node()?;
-        let netns = request.netns().and_then(look_at);
-        let (attachment, netns) = (request.attachment(), netns.as_ref());
-        let arrival = Arrival { attachment, netns, node: &node };
-        let leases = records.ipam().add(&arrival, &wants).map_err(error::ipam)?;
-        answer(&leases).map(Added::Ipam)
+        result.map(Added::Ipam)
     }
 
     /// The attachment holds nothing any more. Its leases stay reserved for their owners; those that run
@@ -60,13 +49,14 @@ impl Plugin for EgretIpam {
         let attachment = request.attachment();
         let (container, ifname) = (&attachment.container_id, &attachment.ifname);
         let later = |failed: String| CniError::new(Code::TRY_AGAIN_LATER, failed);
-        match Records::open(&request.own().ipam.state_dir()) {
+        let section = &request.own().ipam;
+        match Records::open(section) {
             Ok(records) => {
                 records.ipam().del(container, ifname).map_err(|failed| later(failed.to_string()))
             }
             Err(failed) => {
                 log::warn!("DEL without a clock: {}", failed.msg());
-                let holders = HolderDir::new(&request.own().ipam.state_dir());
+                let holders = HolderDir::new(&section.state_dir(), section.purpose());
                 egret_ipam::HolderPort::remove(&holders, container, ifname)
                     .map_err(|failed| later(failed.to_string()))
             }
@@ -77,7 +67,7 @@ impl Plugin for EgretIpam {
     /// are requests.
     fn check(&self, request: &Request<Config>) -> Result<(), CniError> {
         let section = &request.own().ipam;
-        section.refuse_pod_addresses()?;
+        section.refuse_other_purpose()?;
         let asked = match &section.requests {
             Some(requests) => requests::read(requests)?,
             None => Vec::new(),
@@ -85,7 +75,7 @@ impl Plugin for EgretIpam {
         let pairs: Vec<_> =
             asked.into_iter().map(|asked| (asked.pool, asked.applicant.owner)).collect();
         let wants = Some(pairs.as_slice()).filter(|pairs| !pairs.is_empty());
-        let records = Records::open(&section.state_dir())?;
+        let records = Records::open(section)?;
         let netns = request.netns().and_then(look_at);
         records.ipam().check(request.attachment(), netns.as_ref(), wants).map_err(error::ipam)
     }
@@ -94,7 +84,7 @@ impl Plugin for EgretIpam {
     /// gone, hold nothing any more.
     fn gc(&self, request: &NetworkRequest<Config>) -> Result<(), CniError> {
         let valid = valid_attachments(request)?;
-        let records = Records::open(&request.own().ipam.state_dir())?;
+        let records = Records::open(&request.own().ipam)?;
         let lives = |netns: &HolderNetns| look_at(&netns.path).as_ref() == Some(netns);
         let network = request.config().name();
         let collected = records.ipam().gc(network, |attachment| valid.contains(attachment), lives);
@@ -115,12 +105,52 @@ impl Plugin for EgretIpam {
     /// The resources can be used, and an address can be given.
     fn status(&self, request: &NetworkRequest<Config>) -> Result<(), CniError> {
         let section = &request.own().ipam;
-        section.refuse_pod_addresses()?;
+        section.refuse_other_purpose()?;
         let resources = resource_dir::load(&section.resources_dir())
             .map_err(|error| CniError::new(Code::NOT_AVAILABLE, error.to_string()))?;
-        let records = Records::open(&section.state_dir())?;
-        status::check(&records.ipam(), &resources, &section.node()?)
+        let records = Records::open(section)?;
+        let (ipam, node) = (records.ipam(), section.node()?);
+        match section.purpose() {
+            Purpose::Egress => status::check(&ipam, &resources, &node),
+            Purpose::Address => {
+                status::check_pods(&ipam, &Keys::read(section)?.pools(&resources)?, &node)
+            }
+        }
     }
+}
+
+fn add_pairs(request: &Request<Config>, requests: Option<&Value>) -> Result<IpamResult, CniError> {
+    let asked = requests.map(requests::read).transpose()?.unwrap_or_default();
+    if asked.is_empty() {
+        let msg = "keys \"ipam.requests\" and \"ipam.pools\" are missing or empty: the plugin \"egret\" \
+                   gives the one, a network configuration for pod addresses the other";
+        return Err(CniError::new(Code::INVALID_CONFIG, msg));
+    }
+    let resources = load(&request.own().ipam)?;
+    let pools = requests::pools(&asked, &resources)?;
+    answer(&grant(request, &requests::wants(&asked, &pools))?)
+}
+
+fn add_addresses(request: &Request<Config>) -> Result<IpamResult, CniError> {
+    let section = &request.own().ipam;
+    let keys = Keys::read(section)?;
+    let resources = load(section)?;
+    let pools = keys.pools(&resources)?;
+    let leases = grant(request, &pods::wants(request, &pools)?)?;
+    Ok(keys.answer(&pools, &leases))
+}
+
+fn load(section: &IpamSection) -> Result<Resources, CniError> {
+    resource_dir::load(&section.resources_dir()).map_err(error::resources)
+}
+
+fn grant(request: &Request<Config>, wants: &[Want<'_>]) -> Result<Vec<Lease>, CniError> {
+    let section = &request.own().ipam;
+    let records = Records::open(section)?;
+    let node = section.node()?;
+    let netns = request.netns().and_then(look_at);
+    let arrival = Arrival { attachment: request.attachment(), netns: netns.as_ref(), node: &node };
+    records.ipam().add(&arrival, wants).map_err(error::ipam)
 }
 
 /// The records of this node, and this call's clock.
@@ -131,11 +161,12 @@ struct Records {
 }
 
 impl Records {
-    fn open(state_dir: &Path) -> Result<Self, CniError> {
+    fn open(section: &IpamSection) -> Result<Self, CniError> {
+        let state_dir = section.state_dir();
         let random = RandomState::new().hash_one(std::process::id());
         Ok(Self {
-            leases: LeaseDir::new(state_dir),
-            holders: HolderDir::new(state_dir),
+            leases: LeaseDir::new(&state_dir),
+            holders: HolderDir::new(&state_dir, section.purpose()),
             stamps: Stamps::new(clock::read().map_err(error::store)?, random),
         })
     }
@@ -191,7 +222,7 @@ fn look_at(path: &Path) -> Option<HolderNetns> {
     Some(HolderNetns { path: path.to_path_buf(), inode })
 }
 
-/// `ips` is for others, as networks of one address; `egret` reads the leases.
+/// The result for `egret`. `ips` is for others, as networks of one address; `egret` reads the leases.
 fn answer(leases: &[Lease]) -> Result<IpamResult, CniError> {
     let mut result = IpamResult::default();
     for (family, &address) in leases.iter().flat_map(|lease| lease.pair.iter()) {

@@ -6,6 +6,8 @@ use egret_resources::{EgressIp, EgressPolicy, Resources, Selector, explicit_pair
 use egret_store::{HolderDir, LeaseDir};
 use egret_types::{Namespace, NodeName};
 
+use crate::pods::PodPool;
+
 /// Fails when no pool from which this node allocates can serve its policies. A pool that is full
 /// serves them all the same when everybody whom they name has a pair already: that is how a
 /// pool looks that was made as large as needed.
@@ -35,6 +37,25 @@ pub(crate) fn check(
     }
     let msg = format!("no address can be given: {}", reasons.join("; "));
     Err(CniError::new(Code::NOT_AVAILABLE, msg))
+}
+
+/// Fails when one of these pools has no address left, or gives none on this node: ADD needs one of
+/// each.
+pub(crate) fn check_pods(
+    ipam: &Ipam<'_, LeaseDir, HolderDir>,
+    pools: &[PodPool<'_>],
+    node: &NodeName,
+) -> Result<(), CniError> {
+    let unavailable =
+        |why: String| CniError::new(Code::NOT_AVAILABLE, format!("no address can be given: {why}"));
+    for PodPool { pool, .. } in pools {
+        if let Some(own) = pool.node().filter(|own| *own != node) {
+            let (pool, own, node) = (pool.name().as_str(), own.as_str(), node.as_str());
+            return Err(unavailable(format!("pool {pool:?} is for node {own}, this is {node}")));
+        }
+        ipam.room(pool).map_err(|error| unavailable(error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn serves(

@@ -61,6 +61,8 @@ mod panics;
 #[cfg(test)]
 mod parallel;
 #[cfg(test)]
+mod pod_addresses;
+#[cfg(test)]
 mod pod_guard;
 #[cfg(test)]
 mod protocol;

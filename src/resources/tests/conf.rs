@@ -107,6 +107,22 @@ mod tests {
     }
 
     #[test]
+    fn the_pool_of_pod_addresses_is_the_one_that_its_list_names() {
+        let read =
+            |name: &str| fs::read_to_string(conf().join("pod-addresses").join(name)).unwrap();
+        let text = read("pool.yaml");
+        let resources = parsed(&[SourceFile { name: "pool.yaml".to_owned(), text: text.clone() }]);
+        let list: serde_json::Value = serde_json::from_str(&read("20-podnet.conflist")).unwrap();
+        let ipam = &list["plugins"][0]["ipam"];
+        assert_eq!(ipam["type"], "egret-ipam");
+        assert_eq!(ipam["pools"], serde_json::json!([resources.pools[0].name.as_str()]));
+        assert_eq!(resources.pools[0].gateway(), None);
+        for key in ["id", "ipv4", "ipv6", "exclude", "gatewayAddresses", "quarantine"] {
+            assert!(text.lines().any(|line| line.trim_start().starts_with(&format!("{key}:"))));
+        }
+    }
+
+    #[test]
     fn every_example_stands_alone() {
         let examples = sources("examples");
         assert!(examples.len() >= 2);

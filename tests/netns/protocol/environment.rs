@@ -192,7 +192,6 @@ fn item_11_an_own_key_that_is_wrong_or_missing_is_named(
 
 #[rstest]
 #[case::egret(Plugin::Egret, "logLevel", json!("loud"))]
-#[case::egret_ipam_pools(Plugin::EgretIpam, "pools", json!(["pods"]))]
 #[case::egret_ipam_scope(Plugin::EgretIpam, "scope", json!("Pod"))]
 fn item_12_an_unsupported_value_is_refused_with_its_key(
     #[case] plugin: Plugin,

@@ -5,6 +5,8 @@ mod node;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod pods;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod torture;

@@ -257,12 +257,7 @@ spec:
             assert_eq!(found, code, "{msg}");
             assert!(msg.contains(text), "{msg}");
         }
-        for (key, value) in [
-            ("pools", json!(["pods"])),
-            ("scope", json!("Pod")),
-            ("routes", json!([])),
-            ("dns", json!({})),
-        ] {
+        for (key, value) in [("scope", json!("Pod")), ("routes", json!([])), ("dns", json!({}))] {
             let mut config = node.config(Some(&json!([request("tenants", "shop")])));
             config["ipam"][key] = value.clone();
             let (code, msg) = finish(call("ADD", "c1", &config)).error();
