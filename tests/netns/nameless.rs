@@ -1,29 +1,21 @@
-//! Runtimes without Kubernetes: they tell no namespace of a pod. By themselves such containers are
-//! left alone, or refused; a script in the plugin's place that adds a namespace makes them a tenant's.
+//! Runtimes without Kubernetes: they tell no namespace of a pod. Policies of namespaces leave such
+//! containers alone; one for everybody selects them, and gives them a pair that needs no namespace.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use egret_tests::{
     Containerd, ContainerdVersion, Families, Finished, Lab, Podman, Snapshot, egress_ip,
-    eventually, external, product, resources,
+    eventually, external, resources,
 };
 use egret_types::Family;
 use rstest::rstest;
 
 use crate::hygiene::Outside;
-use crate::world::{self, SHOP};
+use crate::world;
 
-/// Leases stay by design; directories and locks are no state.
-const KEPT: [&str; 3] = ["/state/leases/", "directory ", "/run/"];
-
-/// In the plugin's place: the plugin, told that the container is one of the shop's.
-fn of_the_shop() -> String {
-    format!(
-        "export CNI_ARGS=\"${{CNI_ARGS:+$CNI_ARGS;}}K8S_POD_NAMESPACE=shop\"\nexec {}\n",
-        product("egret").display()
-    )
-}
+/// Leases stay by design; directories and locks are no state, and resources are the test's own.
+const KEPT: [&str; 4] = ["/state/leases/", "directory ", "/run/", "/resources.d/"];
 
 fn open() -> Lab {
     let lab = world::builder(Families::Dual).start();
@@ -31,15 +23,17 @@ fn open() -> Lab {
     lab
 }
 
-/// A policy for everybody, which gives each namespace its own pair.
-fn select_everybody(lab: &Lab) {
-    let everybody = resources::cluster_policy("everybody", &[], "tenants", "");
+/// A policy for everybody, whose pair belongs to this scope.
+fn select_everybody(lab: &Lab, scope: &str) {
+    let pair = format!("  egressIP: {{ scope: {scope} }}\n");
+    let everybody = resources::cluster_policy("everybody", &[], "tenants", &pair);
     let everybody = everybody.replace("{ namespaces: { names: [] } }", "{}");
     lab.write_resources("30-everybody.yaml", &everybody);
 }
 
-fn select_everybody_no_more(lab: &Lab) {
-    lab.nodes().iter().for_each(|node| node.remove_resources("30-everybody.yaml"));
+/// The pair that is given out first: the lowest that no policy names.
+fn first(family: Family) -> IpAddr {
+    egress_ip(family, 0)
 }
 
 #[track_caller]
@@ -71,27 +65,26 @@ fn ctr_run_gives_its_container_a_network_for_as_long_as_it_runs(
         runtime.ctr_run(id, &[&probe, "who", how, &server])
     };
     assert_eq!(saw(ask("plain", "tcp", Family::V4)), external(Family::V4, 11));
-    select_everybody(&lab);
+    select_everybody(&lab, "Namespace");
     let refused = ask("refused", "tcp", Family::V4);
     let said = format!("{refused}");
     assert!(!refused.succeeded() && said.contains("K8S_POD_NAMESPACE"), "{said}");
     runtime.ctr_remove("refused");
-    select_everybody_no_more(&lab);
-    runtime.add_plugin("egret", &of_the_shop());
+    select_everybody(&lab, "Policy");
     let outside = Outside::watch(&lab);
     for family in Family::BOTH {
         for how in ["tcp", "udp"] {
-            let id = format!("cart-{family}-{how}");
-            assert_eq!(saw(ask(&id, how, family)), egress_ip(family, SHOP));
+            let id = format!("job-{family}-{how}");
+            assert_eq!(saw(ask(&id, how, family)), first(family));
         }
     }
-    outside.saw_exactly(Family::BOTH.map(|family| egress_ip(family, SHOP)));
+    outside.saw_exactly(Family::BOTH.map(first));
     // Its DEL names no network namespace: there bridge leaves its rules for the pod's address.
     is_clean(&lab, &before, &["nft table ip nat", "nft table ip6 nat"]);
 }
 
 #[test]
-fn podman_runs_stops_starts_and_removes_a_container_of_a_tenant() {
+fn podman_gives_a_container_its_way_out_with_every_start_and_takes_it_with_every_stop() {
     let lab = open();
     let podman = Podman::start(lab.node("w1"));
     let before = lab.snapshot();
@@ -106,21 +99,20 @@ fn podman_runs_stops_starts_and_removes_a_container_of_a_tenant() {
     podman.run("plain").success();
     leaves_from("plain", &|family| external(family, 11));
     podman.command(&["rm", "--force", "--time", "0", "plain"]).success();
-    select_everybody(&lab);
+    select_everybody(&lab, "Namespace");
     let refused = podman.run("refused");
     assert!(!refused.succeeded() && refused.stderr.contains("K8S_POD_NAMESPACE"), "{refused}");
     podman.command(&["rm", "--force", "refused"]).success();
-    select_everybody_no_more(&lab);
-    podman.replace_plugin("egret", &of_the_shop());
+    select_everybody(&lab, "Policy");
     let outside = Outside::watch(&lab);
-    podman.run("cart").success();
-    leaves_from("cart", &|family| egress_ip(family, SHOP));
-    podman.command(&["stop", "--time", "0", "cart"]).success();
+    podman.run("job").success();
+    leaves_from("job", &first);
+    podman.command(&["stop", "--time", "0", "job"]).success();
     let held = || lab.node("w1").state_dir().join("holders").read_dir().unwrap().count();
     eventually("stop is DEL", Duration::from_secs(10), || (held() == 0).then_some(()));
-    podman.command(&["start", "cart"]).success();
-    leaves_from("cart", &|family| egress_ip(family, SHOP));
-    outside.saw_exactly(Family::BOTH.map(|family| egress_ip(family, SHOP)));
-    podman.command(&["rm", "--force", "--time", "0", "cart"]).success();
+    podman.command(&["start", "job"]).success();
+    leaves_from("job", &first);
+    outside.saw_exactly(Family::BOTH.map(first));
+    podman.command(&["rm", "--force", "--time", "0", "job"]).success();
     is_clean(&lab, &before, &[]);
 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::own_mounts::{self, OwnMounts};
+use crate::own_mounts::OwnMounts;
 use crate::pause_image::{self, IMAGE};
 use crate::{Finished, Node, Program, location, reaper};
 
@@ -38,11 +38,6 @@ impl<'lab> Podman<'lab> {
             self.directory.display(),
             self.node.conf_dir().display()
         )
-    }
-
-    /// Puts a shell script in the place of a plugin.
-    pub fn replace_plugin(&self, kind: &str, script: &str) {
-        own_mounts::link(&self.node.script(kind, script), &self.directory.join("bin").join(kind));
     }
 
     /// `podman run`: a container with an echo server, in the background.
