@@ -51,8 +51,18 @@ pub(super) fn drops(counted: &Counted) -> Vec<Drop> {
             count(sources, &|_| true),
             "primary link, from an address not the pod's own",
         ),
-        drop("guardDestination", count(destinations, &|_| true), "primary link, past the tunnel"),
+        drop(
+            "guardDestination",
+            count(destinations, &|it| !is_arrival(it)),
+            "primary link, past the tunnel",
+        ),
+        drop("guardArrival", count(destinations, &is_arrival), "from outside, on another link"),
     ]
+}
+
+/// To a pod, not from it.
+fn is_arrival(counter: &Counter) -> bool {
+    counter.chain == "elsewhere"
 }
 
 /// Chains of decisions: `d`, the identity, a fingerprint.
@@ -87,7 +97,7 @@ mod tests {
                 counter("output", 0, 7),
             ],
             sources: vec![counter("source", 3, 8), counter("source6", 0, 9)],
-            destinations: vec![counter("outside", 1, 10)],
+            destinations: vec![counter("outside", 1, 10), counter("elsewhere", 0, 11)],
         };
         let found: Vec<_> = drops(&tables).iter().map(|drop| (drop.reason, drop.packets)).collect();
         let expected = [
@@ -99,6 +109,7 @@ mod tests {
             ("tunnelFromProcess", 7),
             ("guardSource", 17),
             ("guardDestination", 10),
+            ("guardArrival", 11),
         ];
         assert_eq!(found, expected);
     }
