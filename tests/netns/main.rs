@@ -7,6 +7,8 @@ mod attacks;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod by_hand;
+#[cfg(test)]
 mod chains;
 #[cfg(test)]
 mod check;
