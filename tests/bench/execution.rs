@@ -44,6 +44,11 @@ impl Execution {
         Self { program, arguments: Vec::new(), environment, input }
     }
 
+    /// With arguments.
+    pub(crate) fn with_arguments(self, arguments: impl Into<Vec<String>>) -> Self {
+        Self { arguments: arguments.into(), ..self }
+    }
+
     /// The same program as the argument of another, with arguments of its own.
     pub(crate) fn under(&self, wrapper: &str, mut arguments: Vec<String>) -> Self {
         arguments.push(self.program.display().to_string());

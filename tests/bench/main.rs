@@ -9,8 +9,10 @@
     reason = "as in the testkit: a measurement that cannot be made ends with a sentence"
 )]
 
+mod bare;
 mod chain;
 mod execution;
+mod guard;
 mod idle;
 mod lifecycle;
 mod reference;
@@ -24,11 +26,11 @@ mod traffic;
 mod ways;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: egret-bench [--quick] [--section NAME] EMPTY MEMORY
-NAME: unselected, selected, accounts, sizes or packets; all of them if not given
+NAME: unselected, selected, accounts, sizes, packets or guard; all of them if not given
 EMPTY: an empty static program; MEMORY: a directory in memory (tmpfs) for the state of some pods";
 
 /// A part of the figures.
@@ -44,15 +46,18 @@ enum Section {
     Sizes,
     /// Traffic.
     Packets,
+    /// What the pod guard costs.
+    Guard,
 }
 
 impl Section {
-    const ALL: [(&str, Section); 5] = [
+    const ALL: [(&str, Section); 6] = [
         ("unselected", Section::Unselected),
         ("selected", Section::Selected),
         ("accounts", Section::Accounts),
         ("sizes", Section::Sizes),
         ("packets", Section::Packets),
+        ("guard", Section::Guard),
     ];
 
     fn run(self, order: &Order) {
@@ -62,6 +67,7 @@ impl Section {
             Section::Accounts => split::run(order.scale, &order.memory),
             Section::Sizes => sizes::run(),
             Section::Packets => wire::run(order.scale),
+            Section::Guard => guard::run(order.scale),
         }
     }
 }
@@ -142,6 +148,15 @@ impl Order {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["--bare", file] = words[..] {
+        return match bare::follow(Path::new(file)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                report::complain(&error.to_string());
+                ExitCode::FAILURE
+            }
+        };
+    }
     let Some(order) = Order::parse(&words) else {
         report::complain(USAGE);
         return ExitCode::FAILURE;
