@@ -13,6 +13,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::hygiene::Outside;
+use crate::pod_guard::set_guard;
 use crate::world::SHOP;
 
 const HOST_PORT: u16 = 8088;
@@ -222,12 +223,17 @@ fn behind_ours_sbr_leads_past_it_and_nothing_gets_out(
     for family in Family::BOTH {
         let (from, to) = (pod.address(family), lab.external_address(family));
         assert!(!pod.exec(&format!("ping -n -c1 -W1 -I {from} {to}")).succeeded());
-        // Control: the watch sees what the node sends.
-        lab.node("w1").ns().who(Question::Udp, to).unwrap();
+        // Another node's, which ends the watch: all of the pod's would have been seen before it.
+        lab.node("g1").ns().who(Question::Udp, to).unwrap();
     }
     reaches_its_node(&pod);
-    outside.saw_exactly(Family::BOTH.map(|family| external(family, 11)));
+    outside.saw_exactly(Family::BOTH.map(|family| external(family, 21)));
     goes_without_a_trace(&lab, &pod, Other::Sbr, (&before, &bare));
+    // Control: it was the guard.
+    set_guard(&lab, "off");
+    let mut pod = prepared(&lab, "shop", "unguarded");
+    pod.add().unwrap();
+    assert_eq!(pod.ask(&client, Question::Tcp).unwrap().address, external(Family::V4, 11));
 }
 
 #[rstest]

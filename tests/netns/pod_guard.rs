@@ -20,7 +20,7 @@ use crate::world::{self, SHOP};
 const GUARD_IMPOSSIBLE: u64 = 104;
 const CHECK_DIFFERENCE: u64 = 110;
 
-fn set_guard(lab: &Lab, mode: &str) {
+pub(crate) fn set_guard(lab: &Lab, mode: &str) {
     let defaults = resources::defaults(lab.nodes(), lab.families());
     let text = defaults.replace("guard: required", &format!("guard: \"{mode}\""));
     lab.write_resources("10-defaults.yaml", &text);
