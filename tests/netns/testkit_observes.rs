@@ -11,6 +11,7 @@ use egret_tests::{
     underlay,
 };
 use egret_types::Family;
+use nix::sys::signal::Signal;
 use rstest::rstest;
 
 #[rstest]
@@ -175,6 +176,27 @@ fn a_capture_sees_what_passes_and_nothing_else() {
     assert_eq!(packet.source, Some(external(Family::V4, 11)));
     let all = capture.stop();
     assert!(all.iter().all(|packet| packet.protocol == Some(17)), "{all:#?}");
+}
+
+#[test]
+fn a_capture_that_was_held_up_knows_what_it_missed() {
+    let lab = Lab::builder(Families::V4).worker("w1").unchained().start();
+    let capture = lab.external().capture("eth0", "udp");
+    let datagrams = |count| {
+        let to = (lab.external_address(Family::V4), 9999);
+        let send = || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            (0..count).for_each(|_| drop(socket.send_to(b"counted", to)));
+        };
+        lab.node("w1").ns().inside(send);
+    };
+    datagrams(20);
+    capture.wait_for("a datagram", |packet| packet.payload == b"counted");
+    assert_eq!(capture.missed(), 0);
+    capture.program().signal(Signal::SIGSTOP);
+    datagrams(20_000);
+    capture.program().signal(Signal::SIGCONT);
+    assert!(capture.missed() > 0);
 }
 
 #[test]

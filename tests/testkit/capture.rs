@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::{Ns, Packet, Running, eventually};
 
 /// A capture that runs until it is dropped.
@@ -15,6 +17,7 @@ pub struct Capture {
     program: Running,
     seen: Arc<Mutex<Vec<(Duration, Packet)>>>,
     unreadable: Arc<Mutex<Vec<Vec<u8>>>>,
+    said: Arc<Mutex<Vec<String>>>,
     shown: String,
     reader: Option<std::thread::JoinHandle<()>>,
 }
@@ -35,7 +38,13 @@ impl Capture {
             said += &next.unwrap_or_else(|| panic!("{shown}: tcpdump ended: {said}"));
         }
         assert!(said.contains("(Ethernet)"), "{shown}: not an Ethernet link: {said}");
-        std::thread::spawn(move || complaints.for_each(drop));
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in complaints.map_while(Result::ok) {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
         let seen = Arc::new(Mutex::new(Vec::new()));
         let unreadable = Arc::new(Mutex::new(Vec::new()));
         let store = (Arc::clone(&seen), Arc::clone(&unreadable));
@@ -43,7 +52,7 @@ impl Capture {
             // The end of tcpdump is the end of its output, in the middle of a record or not.
             read_records(BufReader::new(output), &store.0, &store.1).ok();
         });
-        Self { program, seen, unreadable, shown, reader: Some(reader) }
+        Self { program, seen, unreadable, said, shown, reader: Some(reader) }
     }
 
     /// What has been seen so far.
@@ -59,6 +68,24 @@ impl Capture {
     /// Frames that were seen but are not what they claim to be: too short for their own lengths.
     pub fn unreadable(&self) -> Vec<Vec<u8>> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many packets the kernel could not hand over so far, since nobody came for those before: a
+    /// ring has room for 128, whatever their size. Only then is what was not seen not there.
+    #[track_caller]
+    pub fn missed(&self) -> u64 {
+        let lines = || self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = lines().len();
+        self.program.signal(Signal::SIGUSR1);
+        let sentence = format!("{}: tcpdump counts", self.shown);
+        eventually(&sentence, Duration::from_secs(5), || {
+            lines()[before..].iter().find_map(|line| dropped(line))
+        })
+    }
+
+    /// The running tcpdump, to be held up.
+    pub fn program(&self) -> &Running {
+        &self.program
     }
 
     /// Waits up to ten seconds for a packet; panics with all that was seen instead.
@@ -87,6 +114,12 @@ impl Capture {
         }
         self.timed()
     }
+}
+
+/// Out of "3 packets captured, 4 packets received by filter, 0 packets dropped by kernel".
+fn dropped(line: &str) -> Option<u64> {
+    let count = line.split(", ").find(|part| part.ends_with("dropped by kernel"))?;
+    count.split(' ').next()?.parse().ok()
 }
 
 /// Reads a pcap stream: 24 bytes of header, then records of 16 bytes (seconds, microseconds, length

@@ -194,6 +194,12 @@ impl Running {
         nix::sys::signal::kill(Pid::from_raw(id), Signal::SIGTERM).ok();
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap_or(i32::MAX);
+        nix::sys::signal::kill(Pid::from_raw(id), signal).ok();
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
         kill_group(&mut self.child);
