@@ -90,6 +90,7 @@ fn defended(stage: &Stage<'_>, pods: &OwnPods<'_>, attacks: &[&'static Attack]) 
     let open: Vec<&Shot<'_>> = shots.iter().filter(|shot| is_open(&shot.attack)).collect();
     let strangers = stage.strangers(&open);
     assert_eq!(strangers, [], "outside, with an address that is nobody's to use there");
+    assert_eq!(stage.missed(), 0, "packets that no capture has seen");
     let unsent = shots.iter().filter(|shot| shot.attack.control == Control::Sent);
     let unsent = names(unsent.filter(|shot| !stage.was_sent(shot)).map(|shot| shot.attack));
     assert_eq!(unsent, BTreeSet::new(), "control: these were never sent");

@@ -195,6 +195,11 @@ impl<'lab> Stage<'lab> {
         outside.flat_map(|(_, capture)| capture.packets()).filter(strange).collect()
     }
 
+    /// Packets that the captures did not get: of them nothing is known.
+    pub(super) fn missed(&self) -> u64 {
+        self.captures.iter().map(|(_, capture)| capture.missed()).sum()
+    }
+
     /// Takes everything away that is there to keep attackers, on the attacked node and the gateway.
     pub(super) fn disarm(&self) {
         let (w1, g1) = (self.lab.node("w1"), self.lab.node("g1"));
