@@ -50,6 +50,12 @@ fn took(node: &Node, plugin: &Plugin, operation: &str, standing: &Standing<'_>) 
     node.ns().inside(|| execution.run())
 }
 
+/// Gives the pod's address back, too.
+fn end(node: &Node, standing: &Standing<'_>) {
+    took(node, &Plugin::bridge(node), "DEL", standing);
+    standing.pod.destroy_namespace();
+}
+
 fn processor(took: Took) -> f64 {
     milliseconds(took.user + took.system)
 }
@@ -134,7 +140,7 @@ fn part_of_add(scale: Scale, lab: &Lab, node: &Node) {
             peer();
             own();
         }
-        standing.pod.destroy_namespace();
+        end(node, &standing);
     }
     print_adds(&adds);
 }
@@ -219,7 +225,7 @@ fn deletion(scale: Scale, lab: &Lab, node: &Node) {
         }
         for standing in &pods {
             took(node, &plugin, "DEL", standing);
-            standing.pod.destroy_namespace();
+            end(node, standing);
         }
     }
     for (at, unit) in ["milliseconds of the processor", "milliseconds"].into_iter().enumerate() {
