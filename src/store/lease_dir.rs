@@ -35,6 +35,9 @@ use crate::{
 /// A swap holds its lock for some microseconds; longer waits mean that its holder is stopped.
 const SWAP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The cursor is as wide as the largest index, so that each one covers the one before.
+const CURSOR_WIDTH: usize = 8;
+
 impl Filed for Lease {
     fn file_name(&self) -> String {
         lease_name(self.index)
@@ -356,12 +359,17 @@ impl LeasePort for LeaseDir {
 
     fn hint(&self, pool: PoolId, hint: Hint) -> Option<String> {
         let bytes = atomic::read(&self.hint_path(pool, hint)).ok()??;
-        String::from_utf8(bytes).ok()
+        let text = String::from_utf8(bytes).ok()?;
+        Some(if hint == Hint::Cursor { text.trim_start().to_owned() } else { text })
     }
 
     fn set_hint(&self, pool: PoolId, hint: Hint, text: &str) {
         let path = self.hint_path(pool, hint);
-        if let Err(error) = atomic::replace(&path, text.as_bytes(), Durability::Process) {
+        let left = match hint {
+            Hint::Cursor => atomic::overwrite(&path, format!("{text:>CURSOR_WIDTH$}").as_bytes()),
+            Hint::CheckedRanges => atomic::replace(&path, text.as_bytes(), Durability::Process),
+        };
+        if let Err(error) = left {
             log::debug!("leave a hint: {error}");
         }
     }

@@ -273,6 +273,23 @@ mod tests {
         assert!(path.exists());
     }
 
+    #[test]
+    fn a_hint_is_what_was_left() {
+        use egret_ipam::ports::Hint;
+        let dir = tempfile::tempdir().unwrap();
+        let (leases, pool) = (LeaseDir::new(dir.path()), pool("203.0.113.0/28"));
+        allocate(dir.path(), &pool, "shop").unwrap();
+        for (hint, texts) in [
+            (Hint::Cursor, ["16777215", "0", "12"]),
+            (Hint::CheckedRanges, ["203.0.113.0-203.0.113.15 ", "", "a b "]),
+        ] {
+            for text in texts {
+                leases.set_hint(pool.id(), hint, text);
+                assert_eq!(leases.hint(pool.id(), hint).as_deref(), Some(text));
+            }
+        }
+    }
+
     fn attachment(container: &str) -> Attachment {
         Attachment {
             network: "podnet".parse().unwrap(),
