@@ -14,6 +14,7 @@ mod chain;
 mod execution;
 mod guard;
 mod idle;
+mod ipam;
 mod lifecycle;
 mod reference;
 mod report;
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: egret-bench [--quick] [--section NAME] EMPTY MEMORY
-NAME: unselected, selected, accounts, sizes, packets or guard; all of them if not given
+NAME: unselected, selected, accounts, sizes, packets, guard or ipam; all of them if not given
 EMPTY: an empty static program; MEMORY: a directory in memory (tmpfs) for the state of some pods";
 
 /// A part of the figures.
@@ -48,16 +49,19 @@ enum Section {
     Packets,
     /// What the pod guard costs.
     Guard,
+    /// Leases alone.
+    Ipam,
 }
 
 impl Section {
-    const ALL: [(&str, Section); 6] = [
+    const ALL: [(&str, Section); 7] = [
         ("unselected", Section::Unselected),
         ("selected", Section::Selected),
         ("accounts", Section::Accounts),
         ("sizes", Section::Sizes),
         ("packets", Section::Packets),
         ("guard", Section::Guard),
+        ("ipam", Section::Ipam),
     ];
 
     fn run(self, order: &Order) {
@@ -68,6 +72,9 @@ impl Section {
             Section::Sizes => sizes::run(),
             Section::Packets => wire::run(order.scale),
             Section::Guard => guard::run(order.scale),
+            Section::Ipam => {
+                ipam::run(order.scale, order.empty.parent().unwrap_or(&order.empty), &order.memory);
+            }
         }
     }
 }
@@ -107,6 +114,27 @@ impl Scale {
     /// Pods that are traced.
     pub(crate) fn traced(self) -> usize {
         self.of(2, 20)
+    }
+
+    /// Leases that each of sixteen makes, one after the other.
+    pub(crate) fn each(self) -> usize {
+        self.of(2, 20)
+    }
+
+    /// Leases in the large store.
+    pub(crate) fn many(self) -> u32 {
+        match self {
+            Scale::Quick => 1000,
+            Scale::Full => 10_000,
+        }
+    }
+
+    /// Leases in the stores that stand beside those of a peer.
+    pub(crate) fn leases(self) -> Vec<u32> {
+        match self {
+            Scale::Quick => vec![1, 100],
+            Scale::Full => vec![1, 1000, 16_000],
+        }
     }
 
     /// Rounds on the wire.

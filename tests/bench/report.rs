@@ -46,6 +46,15 @@ pub(crate) fn rates(title: &str, rows: &[Ratio<'_>]) {
     }
 }
 
+/// Ratios of the smallest samples of each, which were disturbed least, beside those pair by pair.
+pub(crate) fn rates_of_minima(title: &str, rows: &[Ratio<'_>]) {
+    head(title);
+    for (name, own, peer) in rows {
+        let least = number(own.spread()[0] / peer.spread()[0]);
+        row(&format!("{name}, of the minima {least}"), &own.over(peer));
+    }
+}
+
 /// The load averages of the last 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
