@@ -149,7 +149,9 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
         let begun = if let Some(begun) = self.unfinished(pool, &applicant.owner)? {
             Some(begun)
         } else {
-            self.refuse_used_up(pool, applicant.namespace.as_ref())?;
+            if let Err(refused) = self.refuse_used_up(pool, applicant.namespace.as_ref()) {
+                return self.unless_underway(pool, &applicant.owner, refused);
+            }
             self.create_lease(pool, applicant)?
         };
         let Some(lease) = begun else { return Ok(None) };
@@ -158,7 +160,7 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
             Ok(slot) => slot,
             Err(refused) => {
                 self.withdraw(&lease, None, &claim.key_of())?;
-                return Err(refused);
+                return self.unless_underway(pool, &applicant.owner, refused);
             }
         };
         if self.port.create(&claim)? == Creation::Exists {
@@ -170,6 +172,20 @@ impl<'a, L: LeasePort> Allocator<'a, L> {
         // already by one that saw our claim. Following the claim tells.
         let done = self.port.replace(&lease, &bound)?.is_done();
         Ok(done.then_some(Granted { lease: bound, novelty: Novelty::Created }))
+    }
+
+    /// What was refused may have been taken by another call for the same owner, which this one
+    /// follows. The pending lease is looked for before the claim: it becomes one.
+    fn unless_underway(
+        &self,
+        pool: &Pool,
+        owner: &Owner,
+        refused: IpamError,
+    ) -> Result<Option<Granted>, IpamError> {
+        let key = ClaimKey { pool: pool.name().clone(), owner: owner.clone() };
+        let underway = self.unfinished(pool, owner)?.is_some()
+            || matches!(self.claim(&key)?, Lookup::Found(_));
+        if underway { Ok(None) } else { Err(refused) }
     }
 
     /// A lease that a call for the same owner has begun and not finished, on a pair that may still

@@ -56,12 +56,19 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
     /// Guarantees: repeated for the same attachment it gives the same; of a call that fails nothing
     /// remains that was not there before.
     pub fn add(&self, arrival: &Arrival<'_>, wants: &[Want<'_>]) -> Result<Vec<Lease>, IpamError> {
-        let mut created = Vec::new();
-        let outcome = self.hold(arrival, wants, &mut created);
+        let Attachment { container_id, ifname, .. } = arrival.attachment;
+        let before = self.holders.get(container_id, ifname)?;
+        let (mut created, mut holder) = (Vec::new(), before.clone());
+        let outcome = self.hold(arrival, wants, &mut created, &mut holder);
         if outcome.is_err() {
+            // Whatever fails here, the first error is the one to report; what stays is reserved for
+            // its owner, which is safe.
+            match &before {
+                _ if holder == before => {}
+                Lookup::Found(old) => drop(self.holders.put(old)),
+                Lookup::Absent | Lookup::Lost => drop(self.holders.remove(container_id, ifname)),
+            }
             for lease in &created {
-                // Whatever fails here, the first error is the one to report; the lease stays
-                // reserved for its owner, which is safe.
                 self.release(lease).ok();
             }
         }
@@ -78,6 +85,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
         arrival: &Arrival<'_>,
         wants: &[Want<'_>],
         created: &mut Vec<Lease>,
+        holder: &mut Lookup<Holder>,
     ) -> Result<Vec<Lease>, IpamError> {
         for _ in 0..TRIES {
             let mut leases = Vec::with_capacity(wants.len());
@@ -88,7 +96,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
                 }
                 leases.push(granted.lease);
             }
-            self.put_holder(arrival, wants, &leases)?;
+            self.put_holder(arrival, wants, &leases, holder)?;
             // Somebody who failed may have begun to give back what we share with it before it
             // could see our record.
             if self.all_bound(&leases)? {
@@ -143,6 +151,7 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
         arrival: &Arrival<'_>,
         wants: &[Want<'_>],
         leases: &[Lease],
+        now: &mut Lookup<Holder>,
     ) -> Result<(), IpamError> {
         let held = |(want, lease): (&Want<'_>, &Lease)| {
             HeldLease::of(lease, want.pool.farewell(lease.owner.scope))
@@ -157,10 +166,14 @@ impl<'a, L: LeasePort, H: HolderPort> Ipam<'a, L, H> {
             since: self.stamps().now(),
         };
         // A repeated ADD writes nothing and keeps its first date.
-        match self.holders.get(&attachment.container_id, &attachment.ifname)? {
-            Lookup::Found(old) if (Holder { since: old.since, ..holder.clone() }) == old => Ok(()),
-            _ => Ok(self.holders.put(&holder)?),
+        if let Lookup::Found(old) = now
+            && (Holder { since: old.since, ..holder.clone() }) == *old
+        {
+            return Ok(());
         }
+        self.holders.put(&holder)?;
+        *now = Lookup::Found(holder);
+        Ok(())
     }
 
     fn all_bound(&self, leases: &[Lease]) -> Result<bool, IpamError> {

@@ -8,8 +8,9 @@ mod tests {
     };
 
     use egret_ipam::{
-        Allocator, Applicant, Arrival, BootId, Claim, Clock, Ipam, IpamError, Lease, LeasePort,
-        LeaseState, Owner, Pair, Pool, Purpose, Scope, Stamps, Timestamp, Token, Want, contract,
+        Allocator, Applicant, Arrival, BootId, Claim, Clock, HolderPort, Ipam, IpamError, Lease,
+        LeasePort, LeaseState, Owner, Pair, Pool, PortError, Purpose, Scope, Slot, Stamps,
+        Timestamp, Token, Want, contract,
         ports::{Creation, Lookup, Record, Records},
     };
     use egret_resources::{EgressPool, Serves};
@@ -354,5 +355,74 @@ mod tests {
             egret_ipam::ClaimKey { pool: pool.name().clone(), owner: applicant("shop").owner };
         let claim: Lookup<Claim> = LeaseDir::new(dir.path()).get(&key).unwrap();
         assert!(matches!(claim, Lookup::Found(claim) if claim.lease == again.token));
+    }
+
+    /// A directory without a disk below it: nothing here is about power failures.
+    fn in_memory() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").unwrap()
+    }
+
+    /// Of each kind of record a file: cut at every byte, and with every bit flipped. It reads as what
+    /// was written, as lost (which keeps its key from others), or is refused by name.
+    #[test]
+    fn every_cut_and_every_flipped_bit_of_every_record_is_noticed() {
+        let dir = in_memory();
+        let id = PoolId::try_from(1).unwrap();
+        let definition = EgressPool {
+            ipv4: vec!["203.0.113.50-203.0.113.53".parse().unwrap()],
+            quota: Some(2),
+            ..EgressPool::new(
+                "tenants".parse().unwrap(),
+                id,
+                Serves::Egress("edge".parse().unwrap()),
+            )
+        };
+        let pool = Pool::new(&definition, []);
+        let (leases, holders) =
+            (LeaseDir::new(dir.path()), HolderDir::new(dir.path(), Purpose::Egress));
+        let (stamps, node) = (stamps(5), "worker-1".parse().unwrap());
+        let attachment = attachment("c1");
+        let wants = [Want { pool: &pool, applicant: applicant("shop"), explicit: Pair::default() }];
+        let arrival = Arrival { attachment: &attachment, netns: None, node: &node };
+        let ipam = Ipam::new((&leases, &holders), &stamps);
+        let lease = ipam.add(&arrival, &wants).unwrap().remove(0);
+        let claim = egret_ipam::ClaimKey { pool: lease.pool.clone(), owner: lease.owner.clone() };
+        let slot = egret_ipam::SlotKey { pool: id, namespace: "shop".parse().unwrap(), number: 0 };
+        let records: Vec<_> =
+            files(dir.path()).into_iter().filter(|path| path.extension().is_some()).collect();
+        assert_eq!(records.len(), 4, "a lease, a claim, a slot and a holder: {records:?}");
+        let look = |path: &Path| -> Result<bool, PortError> {
+            let text = path.display().to_string();
+            Ok(if text.contains("/pairs/") {
+                matches!(Records::<Lease>::get(&leases, &lease.key())?, Lookup::Lost)
+            } else if text.contains("/claims/") {
+                matches!(Records::<Claim>::get(&leases, &claim)?, Lookup::Lost)
+            } else if text.contains("/slots/") {
+                matches!(Records::<Slot>::get(&leases, &slot)?, Lookup::Lost)
+            } else {
+                let found = HolderPort::get(&holders, &attachment.container_id, &attachment.ifname);
+                matches!(found?, Lookup::Lost)
+            })
+        };
+        for path in &records {
+            let whole = fs::read(path).unwrap();
+            let cut = (0..whole.len() - 1).map(|length| whole[..length].to_vec());
+            // The last byte is a newline, which may be any space.
+            let flipped = (0..(whole.len() - 1) * 8).map(|bit| {
+                let mut bytes = whole.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                bytes
+            });
+            for damaged in cut.chain(flipped).chain([vec![0; whole.len()], Vec::new()]) {
+                overwrite(path, &damaged);
+                match look(path) {
+                    Ok(lost) => assert!(lost, "{}: {damaged:?} was believed", path.display()),
+                    Err(error) => assert!(error.to_string().contains("has format"), "{error}"),
+                }
+                fs::remove_file(path.with_extension("json.corrupt")).ok();
+            }
+            overwrite(path, &whole);
+            assert!(!look(path).unwrap());
+        }
     }
 }

@@ -13,7 +13,8 @@ mod tests {
 
     use egret_ipam::{
         Allocator, Applicant, Arrival, BootId, Clock, HolderPort, Ipam, IpamError, Lease,
-        LeasePort, Memory, Owner, Pair, Pool, Scope, Stamps, Timestamp, Want, ports::Hint,
+        LeasePort, LeaseState, Memory, Owner, Pair, Pool, Scope, Stamps, Timestamp, Want,
+        ports::Hint,
     };
     use egret_resources::{AddressRange, EgressPool, Serves};
     use egret_types::{Attachment, PoolId};
@@ -313,5 +314,172 @@ mod tests {
                 judge(store, &good, &outcomes.iter().skip(1).collect::<Vec<_>>(), choices);
             });
         }
+    }
+
+    /// One pair for each pod of namespace `shop`, who may have so many.
+    fn with_quota(range: &str, quota: Option<u32>) -> Pool {
+        let definition = EgressPool {
+            ipv4: vec![range.parse().unwrap()],
+            quota,
+            ..EgressPool::new(
+                "pods".parse().unwrap(),
+                PoolId::try_from(3).unwrap(),
+                Serves::Egress("edge".parse().unwrap()),
+            )
+        };
+        Pool::new(&definition, [])
+    }
+
+    fn pod(uid: &str) -> Applicant {
+        let owner = Owner { scope: Scope::Pod, key: format!("shop/web/{uid}") };
+        Applicant { owner, namespace: "shop".parse().ok(), labels: None }
+    }
+
+    fn add_pod<S: LeasePort + HolderPort>(n: usize, store: &S, pool: &Pool, uid: &str) -> Outcome {
+        let stamps = stamps();
+        let wants = [Want { pool, applicant: pod(uid), explicit: Pair::default() }];
+        let (attachment, node) = (attachment(n), "worker-1".parse().unwrap());
+        let arrival = Arrival { attachment: &attachment, netns: None, node: &node };
+        Ipam::new((store, store), &stamps).add(&arrival, &wants)
+    }
+
+    fn del_pod<S: LeasePort + HolderPort>(n: usize, store: &S) -> Result<(), IpamError> {
+        let (stamps, attachment) = (stamps(), attachment(n));
+        Ipam::new((store, store), &stamps).del(&attachment.container_id, &attachment.ifname)
+    }
+
+    /// The pairs that attachments hold: each of them has a lease, and nobody else has it.
+    fn judge_held(store: &Memory, pool: &Pool, limit: usize, choices: &[usize]) -> usize {
+        let leases = store.leases(pool.id()).unwrap().found;
+        let mut held = BTreeMap::new();
+        for holder in HolderPort::list(store).unwrap().found {
+            for own in &holder.leases {
+                let lease = leases.iter().find(|lease| lease.index == own.index);
+                let other = held.insert(own.index, own.owner.clone());
+                assert!(other.is_none_or(|other| other == own.owner), "shared ({choices:?})");
+                // An ADD that was killed after it wrote its holder has not looked whether the lease
+                // is still there; it was never answered.
+                let backed = lease.is_some_and(|lease| lease.token == own.token);
+                assert!(backed || limit == usize::MAX, "{own:?} without its lease ({choices:?})");
+            }
+        }
+        assert!(held.len() <= limit, "{held:?} ({choices:?})");
+        held.len()
+    }
+
+    #[test]
+    fn two_pods_never_get_more_than_the_quota_of_one() {
+        let pool = with_quota("203.0.113.50-203.0.113.52", Some(1));
+        let first: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "a");
+        let second: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "b");
+        for kill in kills(2, 14) {
+            let search = Search { switches: if kill.is_none() { 3 } else { 2 }, kill };
+            explore(search, &[first, second], Memory::default, |store, outcomes, choices| {
+                let given = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+                assert!(given <= 1, "{outcomes:?} ({choices:?})");
+                let refused = |outcome: &Outcome| {
+                    matches!(outcome, Err(IpamError::QuotaUsed { used: 1, limit: 1, .. }))
+                };
+                let one = outcomes.iter().any(refused);
+                assert!(kill.is_some() || given + usize::from(one) >= 1, "{outcomes:?}");
+                let bound = store.leases(pool.id()).unwrap().found.into_iter();
+                let bound = bound.filter(|lease| lease.state == LeaseState::Bound).count();
+                assert!(bound <= 1, "({choices:?})");
+            });
+        }
+    }
+
+    #[test]
+    fn two_processes_for_one_pod_take_one_slot() {
+        let pool = with_quota("203.0.113.50-203.0.113.52", Some(1));
+        let same: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "a");
+        for kill in kills(2, 14) {
+            let search = Search { switches: 2, kill };
+            explore(search, &[same, same], Memory::default, |store, outcomes, choices| {
+                if kill.is_none() {
+                    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?} ({choices:?})");
+                }
+                let again = add_pod(7, store, &pool, "a");
+                assert!(again.is_ok(), "{again:?} after {outcomes:?} ({choices:?})");
+                let slots = store.slots(pool.id(), &"shop".parse().unwrap()).unwrap();
+                assert_eq!(slots.len(), 1, "{slots:?} ({choices:?})");
+                assert!(add_pod(8, store, &pool, "b").is_err(), "({choices:?})");
+            });
+        }
+    }
+
+    /// The pool is full, and one of two leases is not held: two pods want it while its own comes back.
+    #[test]
+    fn what_a_full_pool_takes_back_is_nobodys() {
+        let pool = with_quota("203.0.113.50-203.0.113.51", None);
+        let fresh = || {
+            let store = Memory::default();
+            add_pod(8, &store, &pool, "held").unwrap();
+            add_pod(9, &store, &pool, "gone").unwrap();
+            del_pod(9, &store).unwrap();
+            store
+        };
+        let new: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "new");
+        let other: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "other");
+        let back: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "gone");
+        for (bodies, switches, deaths) in
+            [(&[new, back][..], 2, 24), (&[new, other], 2, 0), (&[new, other, back], 1, 0)]
+        {
+            for kill in kills(1, deaths) {
+                let search = Search { switches, kill };
+                explore(search, bodies, fresh, |store, outcomes, choices| {
+                    let given = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+                    assert!(given <= 1, "{outcomes:?} ({choices:?})");
+                    assert!(kill.is_some() || given == 1, "{outcomes:?} ({choices:?})");
+                    let limit = if kill.is_some() { usize::MAX } else { 2 };
+                    judge_held(store, &pool, limit, choices);
+                });
+            }
+        }
+    }
+
+    /// The quota is used up by a pod that is gone: its slot is taken for another while it comes back.
+    #[test]
+    fn a_slot_that_is_taken_back_is_used_once() {
+        let pool = with_quota("203.0.113.50-203.0.113.53", Some(1));
+        let fresh = || {
+            let store = Memory::default();
+            add_pod(9, &store, &pool, "gone").unwrap();
+            del_pod(9, &store).unwrap();
+            store
+        };
+        let new: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "new");
+        let back: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "gone");
+        for kill in kills(2, 24) {
+            let search = Search { switches: if kill.is_none() { 3 } else { 1 }, kill };
+            explore(search, &[new, back], fresh, |store, outcomes, choices| {
+                let given = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+                assert!(given <= 1, "{outcomes:?} ({choices:?})");
+                assert!(kill.is_some() || given == 1, "{outcomes:?} ({choices:?})");
+                let limit = if kill.is_some() { usize::MAX } else { 1 };
+                judge_held(store, &pool, limit, choices);
+            });
+        }
+    }
+
+    /// DEL of an old sandbox, late, while another one of the same pod comes and a third wants room.
+    #[test]
+    fn a_late_del_takes_nothing_from_a_newer_sandbox() {
+        let pool = with_quota("203.0.113.50", None);
+        let fresh = || {
+            let store = Memory::default();
+            add_pod(9, &store, &pool, "web").unwrap();
+            store
+        };
+        let newer: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "web");
+        let late: Body<'_, Outcome> = &|_, store| del_pod(9, store).map(|()| Vec::new());
+        let wants: Body<'_, Outcome> = &|me, store| add_pod(me, store, &pool, "other");
+        let search = Search { switches: 2, kill: None };
+        explore(search, &[newer, late, wants], fresh, |store, outcomes, choices| {
+            assert!(outcomes[1].is_ok(), "DEL: {outcomes:?} ({choices:?})");
+            assert!(outcomes[0].is_ok() || outcomes[2].is_ok(), "{outcomes:?} ({choices:?})");
+            assert!(outcomes[0].is_err() || outcomes[2].is_err(), "{outcomes:?} ({choices:?})");
+            judge_held(store, &pool, 1, choices);
+        });
     }
 }
