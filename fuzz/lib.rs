@@ -11,6 +11,7 @@
 mod args;
 mod config;
 mod document;
+mod leases;
 mod prev_result;
 mod records;
 mod request;
@@ -18,6 +19,7 @@ mod resources;
 
 pub use args::args;
 pub use config::config;
+pub use leases::leases;
 pub use prev_result::prev_result;
 pub use records::records;
 pub use request::request;
@@ -33,13 +35,14 @@ mod tests {
     /// Its name, what it tries, and where seeds of it are, beside its own: as in ci/fuzz.
     type Target = (&'static str, fn(&[u8]), &'static [&'static str]);
 
-    const TARGETS: [Target; 6] = [
+    const TARGETS: [Target; 7] = [
         ("request", crate::request, &[]),
         ("config", crate::config, &["conf"]),
         ("prev_result", crate::prev_result, &[]),
         ("args", crate::args, &[]),
         ("resources", crate::resources, &["testdata/resources", "conf/resources", "conf/examples"]),
         ("records", crate::records, &[]),
+        ("leases", crate::leases, &[]),
     ];
 
     fn try_all(directory: &Path, target: fn(&[u8])) -> usize {

@@ -42,6 +42,11 @@ impl Filed for Lease {
     fn file_name(&self) -> String {
         lease_name(self.index)
     }
+
+    /// The directory is a part of the key.
+    fn is_at(&self, dir: &Path) -> bool {
+        dir.ends_with(Path::new(&pool_dir(self.pool_id)).join("pairs"))
+    }
 }
 
 impl Filed for Claim {

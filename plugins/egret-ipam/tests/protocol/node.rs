@@ -79,6 +79,15 @@ impl Node {
         node
     }
 
+    /// Likewise, without a disk below it: for many calls whose death is not that of the machine.
+    pub(crate) fn in_memory(name: &str, resources: &str) -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let node = Self { dir, name: name.to_owned() };
+        fs::create_dir(node.resources()).unwrap();
+        node.set_resources(resources);
+        node
+    }
+
     pub(crate) fn set_resources(&self, resources: &str) {
         write(&self.resources().join("all.yaml"), resources);
     }

@@ -176,4 +176,153 @@ spec: { id: 1, gateway: edge, ipv4: [\"203.0.113.0/25\"], ipv6: [\"2001:db8:ff::
         assert!(msg.contains("Read-only file system"), "{msg}");
         assert_eq!(then.leases().len(), 1);
     }
+
+    /// What one of the processes of the storm believes of its pod.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Belief {
+        Gone,
+        Has(u64),
+        /// The call was killed.
+        Unknown,
+    }
+
+    /// Pods of this process come and go, each call perhaps killed; what a killed call left, the next
+    /// one has to cope with. How many were killed.
+    fn storm(node: &Node, process: u64, deaths: u32) -> (Belief, u32) {
+        let mut random = process.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |limit: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 33) % limit
+        };
+        let (mut belief, mut killed) = (Belief::Gone, 0);
+        while killed < deaths {
+            let (container, add) = (format!("c{process}"), below(2) == 0);
+            let command = if add { "ADD" } else { "DEL" };
+            let mut child = call(command, &container, &node.config(Some(&storm_request(process))));
+            if below(8) < 7 {
+                std::thread::sleep(Duration::from_micros(below(6000)));
+                child.kill().unwrap();
+            }
+            let answer = finish(child);
+            belief = match (answer.status, add) {
+                (0, true) => {
+                    let pair = answer.leases()[0].0;
+                    assert!(belief == Belief::Has(pair) || !matches!(belief, Belief::Has(_)));
+                    Belief::Has(pair)
+                }
+                (0, false) => Belief::Gone,
+                // Of what has its pair a killed ADD takes nothing.
+                (-1, true) if matches!(belief, Belief::Has(_)) => belief,
+                (-1, _) => Belief::Unknown,
+                _ => panic!("{command}: {answer:?}"),
+            };
+            killed += u32::from(answer.status == -1);
+        }
+        (belief, killed)
+    }
+
+    fn is_record(path: &str) -> bool {
+        std::path::Path::new(path).extension().is_some_and(|extension| extension == "json")
+    }
+
+    fn storm_request(process: u64) -> Value {
+        let namespace = format!("ns-{}", process % 4);
+        let mut request = request("tenants", &namespace);
+        request["scope"] = "Pod".into();
+        request["key"] = format!("{namespace}/web/{process}").into();
+        json!([request])
+    }
+
+    /// 16 processes at a time, 2000 calls that are killed: no pair has two pods, no pod
+    /// loses its pair, and afterwards the pool is whole.
+    #[test]
+    fn two_thousand_killed_calls_lose_nothing() {
+        let rules = "quotaPerNamespace: 8, quarantine: 0s }";
+        let node = Node::in_memory(
+            "worker-1",
+            &RESOURCES.replace("/121\"] }", &format!("/121\"], {rules}")),
+        );
+        let beliefs: Vec<_> = std::thread::scope(|scope| {
+            let node = &node;
+            let run = |process| scope.spawn(move || storm(node, process, 125));
+            let running: Vec<_> = (0..16).map(run).collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let killed: u32 = beliefs.iter().map(|(_, killed)| killed).sum();
+        assert_eq!(killed, 2000);
+        let mut given = BTreeSet::new();
+        for (process, (belief, _)) in beliefs.iter().enumerate() {
+            let container = format!("c{process}");
+            let request = storm_request(u64::try_from(process).unwrap());
+            let started = std::time::Instant::now();
+            if let Belief::Has(_) = belief {
+                let check = node.call("CHECK", &container, Some(&request));
+                assert!(check.is_silent_success(), "{container} has {belief:?}: {check:?}");
+            }
+            let pair = node.call("ADD", &container, Some(&request)).leases()[0].0;
+            assert!(!matches!(belief, Belief::Has(had) if *had != pair), "{belief:?}, now {pair}");
+            assert!(given.insert(pair), "pair {pair} has two pods");
+            assert!(started.elapsed() < Duration::from_secs(4), "a lock is stuck");
+        }
+        for name in node.files().iter().filter(|name| is_record(name)) {
+            let record = fs::read(node.state().join(name)).unwrap();
+            let whole: Result<Value, _> = serde_json::from_slice(&record);
+            assert!(whole.is_ok(), "{name}: {record:?}");
+        }
+        for process in 0..16 {
+            assert!(node.del(&format!("c{process}")).is_silent_success());
+        }
+        let mut config = node.config(None);
+        config["cniVersion"] = "1.1.0".into();
+        config["cni.dev/valid-attachments"] = json!([]);
+        assert!(finish(call("GC", "", &config)).is_silent_success());
+        // What a killed call has begun and nobody finished may be there; nothing is bound.
+        for name in node.pairs() {
+            let record = fs::read_to_string(node.state().join(&name)).unwrap();
+            assert!(!record.contains("\"state\":\"bound\""), "{name}: {record}");
+        }
+    }
+
+    /// The system calls of an ADD that make records, in order.
+    fn traced(node: &Node) -> Vec<String> {
+        let trace = node.state().with_file_name("trace");
+        #[expect(clippy::disallowed_methods, reason = "the test looks at system calls")]
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-qq", "-s", "300", "-e"]);
+        strace.arg("trace=fsync,fdatasync,link,linkat,rename,renameat,renameat2");
+        strace.arg("-o").arg(&trace).arg(PLUGIN);
+        variables(&mut strace, "ADD", "c1");
+        let answer = finish(start(strace, &node.config(Some(&storm_request(1)))));
+        assert_eq!(answer.status, 0, "{answer:?}");
+        fs::read_to_string(&trace).unwrap().lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// What a power failure must not tear is on the disk before it gets its name; and the names of
+    /// lease, claim and slot are on the disk before ADD goes on.
+    #[test]
+    fn a_record_is_on_the_disk_before_it_has_its_name() {
+        let rules = "quotaPerNamespace: 8 }";
+        let node =
+            Node::new("worker-1", &RESOURCES.replace("/121\"] }", &format!("/121\"], {rules}")));
+        let calls = traced(&node);
+        let mut named = 0;
+        for (at, call) in calls.iter().enumerate() {
+            let mut paths = call.split('"').skip(1).step_by(2);
+            let (Some(from), Some(to)) = (paths.next(), paths.next()) else { continue };
+            if !is_record(to) {
+                continue;
+            }
+            named += 1;
+            let synced =
+                |call: &String| call.contains("sync(") && call.contains(&format!("<{from}>"));
+            assert!(calls[..at].iter().any(synced), "{to} was not synced before: {calls:#?}");
+            let parent = format!("<{}>", std::path::Path::new(to).parent().unwrap().display());
+            let durable =
+                calls[at + 1..].iter().any(|c| c.contains("fsync(") && c.contains(&parent));
+            assert!(durable || call.contains("rename"), "{to} may vanish: {calls:#?}");
+        }
+        assert_eq!(named, 5, "lease, slot, claim, lease again, holder: {calls:#?}");
+    }
 }

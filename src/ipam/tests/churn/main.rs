@@ -145,29 +145,26 @@ mod tests {
             let living: Vec<u32> =
                 self.pods.iter().filter(|(_, pod)| pod.alive).map(|(id, _)| *id).collect();
             let old = usize::try_from(self.random.below(64)).unwrap();
-            let (id, applicant, n) = match living.get(old).filter(|_| again) {
-                Some(&id) => {
-                    let lease = &self.pods[&id].lease;
-                    let n = usize::try_from(lease.pool_id.number()).unwrap() - 1;
-                    let namespace = lease.namespace.clone();
-                    (id, Applicant { owner: lease.owner.clone(), namespace, labels: None }, n)
-                }
-                None => {
-                    self.next_pod += 1;
-                    let owner = match n {
-                        0 => Owner { scope: Scope::Namespace, key: namespace.clone() },
-                        1 => Owner {
-                            scope: Scope::Pod,
-                            key: format!("{namespace}/web/{}", self.next_pod),
-                        },
-                        _ => Owner {
-                            scope: Scope::Workload,
-                            key: format!("{namespace}/w{}", self.random.below(5)),
-                        },
-                    };
-                    let namespace = namespace.parse().ok();
-                    (self.next_pod, Applicant { owner, namespace, labels: None }, n)
-                }
+            let (id, applicant, n) = if let Some(&id) = living.get(old).filter(|_| again) {
+                let lease = &self.pods[&id].lease;
+                let n = usize::from(lease.pool_id.number()) - 1;
+                let namespace = lease.namespace.clone();
+                (id, Applicant { owner: lease.owner.clone(), namespace, labels: None }, n)
+            } else {
+                self.next_pod += 1;
+                let owner = match n {
+                    0 => Owner { scope: Scope::Namespace, key: namespace.clone() },
+                    1 => Owner {
+                        scope: Scope::Pod,
+                        key: format!("{namespace}/web/{}", self.next_pod),
+                    },
+                    _ => Owner {
+                        scope: Scope::Workload,
+                        key: format!("{namespace}/w{}", self.random.below(5)),
+                    },
+                };
+                let namespace = namespace.parse().ok();
+                (self.next_pod, Applicant { owner, namespace, labels: None }, n)
             };
             let answers = if self.random.one_in(12) { self.random.below(14) } else { u32::MAX };
             let outcome = self.call_add(id, applicant, n, answers);
