@@ -1,6 +1,8 @@
 //! What DEL could not tell the IPAM plugin: written down, and told by the next call. A DEL that fails
 //! for it would keep the pod from ending, and make the plugins before us leak their addresses.
 
+use std::time::{Duration, Instant};
+
 use egret_cni::{CniError, Code, Delegate, NetworkRequest, Request};
 use egret_resources::LocalConfig;
 use egret_store::journal::{AttachmentDir, Journaled};
@@ -10,6 +12,10 @@ use egret_types::Attachment;
 use crate::exec::Programs;
 use crate::leases::ipam_section;
 use crate::{detach, error};
+
+/// How long one call pays what earlier ones owe. An IPAM plugin that hangs takes more for one alone:
+/// then the call has still time for what it is for.
+const BUDGET: Duration = Duration::from_secs(2);
 
 fn all(config: &LocalConfig) -> AttachmentDir<()> {
     AttachmentDir::tombstones(&config.state_dir)
@@ -38,9 +44,9 @@ pub(crate) fn exists(config: &LocalConfig, attachment: &Attachment) -> bool {
     !matches!(all(config).get(attachment), Ok(None))
 }
 
-/// Tells the IPAM plugin what it has not been told. What fails again stays for the next call. ADD
-/// says which attachment it is about: what is owed for an earlier one of that name must not be paid
-/// with what it is about to get.
+/// Tells the IPAM plugin what it has not been told. What fails again, and what there is no time for,
+/// stays for the next call. ADD says which attachment it is about: what is owed for an earlier one of
+/// that name must not be paid with what it is about to get.
 pub(crate) fn settle(
     request: &NetworkRequest<LocalConfig>,
     about: Option<&Attachment>,
@@ -55,9 +61,11 @@ pub(crate) fn settle(
     let _alone = NodeLock::making(run_dir, detach::LOCK_DEADLINE).map_err(|e| error::store(&e))?;
     let ipam = ipam_section(request.config().ipam()?, request.own(), &[])?;
     let delegate = Delegate::new(&Programs, request, &ipam)?;
+    let begin = Instant::now();
     for found in list()? {
         let Journaled::Whole { attachment, .. } = found else { continue };
-        if attachment.network != *request.config().name() {
+        let due = about == Some(&attachment) || begin.elapsed() < BUDGET;
+        if attachment.network != *request.config().name() || !due {
             continue;
         }
         let told = delegate.del_of(&attachment);

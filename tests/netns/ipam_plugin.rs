@@ -132,6 +132,31 @@ fn del_without_the_ipam_plugin_removes_all_of_the_kernels_and_writes_down_what_s
     }
 }
 
+/// However many DELs before have not been told to it.
+#[test]
+fn an_ipam_plugin_that_hangs_keeps_no_pod_from_ending() {
+    let lab = world::builder(Families::V4).start();
+    world::open(&lab);
+    let pods = ["one", "two", "three", "four"].map(|name| {
+        let mut pod = lab.pod("w1", "shop", name).prepare();
+        let previous = pod.add_before_ours().unwrap().clone();
+        PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
+        (pod, previous)
+    });
+    for (pod, previous) in &pods {
+        let begin = Instant::now();
+        let del = with_script(pod, "DEL", previous, "exec sleep 20\n").run();
+        assert_eq!(del.finished.success(), "");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    }
+    let count = |name: &str| files(&lab.node("w1").state_dir().join(name));
+    assert_eq!([count("holders"), count("attachments"), count("tombstones")], [4, 0, 4]);
+    // The first that it answers pays for all.
+    let (pod, previous) = &pods[0];
+    PluginRun::for_pod(pod, "DEL", Some(previous)).run().finished.success();
+    assert_eq!([count("holders"), count("tombstones")], [0, 0]);
+}
+
 #[test]
 fn del_with_a_read_only_state_directory_removes_all_of_the_kernels_and_says_what_stays() {
     let lab = world::builder(Families::Dual).start();
