@@ -1,7 +1,7 @@
 //! The node's end of a pod's primary link: where the pod guard stands. Not every link has one, and
 //! at not every one can all be seen that the pod sends.
 
-use egret_types::LinkName;
+use egret_types::{IfIndex, LinkName};
 
 use crate::desired::HostEnd;
 use crate::kernel::{Failure, Kernel, Link};
@@ -65,21 +65,37 @@ pub fn host_end(kernel: &mut dyn Kernel, primary: &Link) -> Result<HostEnd, Host
     Ok(HostEnd { name: end.name.clone(), index })
 }
 
-/// A bridge with the end as a port, and a port of it that may lead out of the node: every kind but
-/// veth, behind which is a namespace of this node.
+/// A bridge with the end as a port, and a port of it that may lead out of the node.
 fn way_around(links: &[Link], end: &Link) -> Option<(LinkName, LinkName)> {
-    let routed = |link: &&Link| link.kind.as_deref() == Some(VRF);
-    let bridge = links.iter().find(|link| Some(link.index) == end.master)?;
-    let bridge = Some(bridge).filter(|link| !routed(link))?;
-    let out = |link: &&Link| link.master == end.master && link.kind.as_deref() != Some(VETH);
-    let port = links.iter().find(out)?;
+    let bridge = bridge_of(links, end)?;
+    let port = port_out(links, bridge, &mut Vec::new())?;
     Some((bridge.name.clone(), port.name.clone()))
+}
+
+fn bridge_of<'a>(links: &'a [Link], port: &Link) -> Option<&'a Link> {
+    let master = links.iter().find(|link| Some(link.index) == port.master);
+    master.filter(|link| link.kind.as_deref() != Some(VRF))
+}
+
+/// Every kind of port but veth, behind which is a namespace of this node; or another bridge of this
+/// one, with a port that does. `seen` are the bridges that have been looked at.
+fn port_out<'a>(links: &'a [Link], bridge: &Link, seen: &mut Vec<IfIndex>) -> Option<&'a Link> {
+    seen.push(bridge.index);
+    links.iter().filter(|link| link.master == Some(bridge.index)).find(|port| {
+        if port.kind.as_deref() != Some(VETH) {
+            return true;
+        }
+        let peer = links.iter().find(|link| Some(link.index) == port.peer);
+        let next = peer.and_then(|peer| bridge_of(links, peer));
+        let next = next.filter(|next| !seen.contains(&next.index));
+        next.is_some_and(|next| port_out(links, next, seen).is_some())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use egret_types::{IfIndex, ours};
+    use egret_types::ours;
 
     fn link(index: u32, name: &str, kind: Option<&str>, master: Option<u32>) -> Link {
         Link {
@@ -91,6 +107,7 @@ mod tests {
             up: true,
             master: master.map(IfIndex),
             vxlan: None,
+            peer: None,
             addresses: vec![],
         }
     }
@@ -107,6 +124,17 @@ mod tests {
         assert_eq!(way_around(&links, &end), None);
         links.push(link(9, "eth1", None, Some(3)));
         assert_eq!(way_around(&links, &end), Some((ours::link("cni0"), ours::link("eth1"))));
+        // The same behind a veth between two bridges.
+        let patch = |index: u32, name: &str, master: u32, peer: u32| Link {
+            peer: Some(IfIndex(peer)),
+            ..link(index, name, Some("veth"), Some(master))
+        };
+        links.retain(|link| link.index != IfIndex(9));
+        links.push(link(4, "br1", Some("bridge"), None));
+        links.extend([patch(11, "patch0", 3, 12), patch(12, "patch1", 4, 11)]);
+        assert_eq!(way_around(&links, &end), None);
+        links.push(link(9, "eth1", None, Some(4)));
+        assert_eq!(way_around(&links, &end), Some((ours::link("cni0"), ours::link("patch0"))));
         // A veth of its own, as ptp and Calico have it.
         let alone = link(10, "cali10", Some("veth"), None);
         assert_eq!(way_around(&links, &alone), None);

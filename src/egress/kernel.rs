@@ -64,6 +64,8 @@ pub struct Link {
     pub up: bool,
     /// The bridge, or the like, of which it is a port.
     pub master: Option<IfIndex>,
+    /// The other end of a veth, where that is in the same namespace.
+    pub peer: Option<IfIndex>,
     /// Addresses with the length of their prefix.
     pub addresses: Vec<(IpAddr, u8)>,
     /// What a VXLAN link has of its namespace for itself.

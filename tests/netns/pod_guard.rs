@@ -321,6 +321,36 @@ fn a_bridge_that_leads_out_of_the_node_is_refused() {
     PluginRun::for_pod(&pod, "ADD", Some(&previous)).run().result();
 }
 
+/// The same one bridge further on: to the first the way is a veth like those of pods.
+#[test]
+fn a_bridge_that_leads_out_through_another_bridge_is_refused() {
+    let lab = world(Families::V4, MainPlugin::Bridge, "required");
+    let node = lab.node("w1").ns();
+    // Frames between ports are seen by no chain of the inet family.
+    node.set_sysctl("net.bridge.bridge-nf-call-iptables", "0");
+    node.ip("link add br1 type bridge
+        link set br1 up
+        link add patch0 type veth peer name patch1
+        link set patch0 master cni0 up
+        link set patch1 master br1 up");
+    let mut pod = lab.pod("w1", "shop", "cart").prepare();
+    let previous = pod.add_before_ours().unwrap().clone();
+    let run = |operation| PluginRun::for_pod(&pod, operation, Some(&previous)).run();
+    run("ADD").result();
+    node.ip("link add out0 type vxlan id 7 dstport 4789 local 172.18.0.11
+        link set out0 master br1 up");
+    // Control: such a frame does leave.
+    let out = node.capture("out0", "udp");
+    let macs = [pod.inside(|| link_mac("eth0")).unwrap(), MacAddr([2, 0, 0, 0, 0, 99])];
+    let ends = [pod.address(Family::V4), lab.external_address(Family::V4)];
+    inside(&pod, &Frame::new(macs, ends, datagram(FORGED)));
+    out.wait_for("a frame past the guard", |packet| packet.source_port == Some(FORGED));
+    run("DEL").finished.success();
+    let (code, text) = run("ADD").error();
+    assert_eq!(code, GUARD_IMPOSSIBLE, "{text}");
+    assert!(text.contains("bridge cni0") && text.contains("port patch0"), "{text}");
+}
+
 /// The pod's and all others' parts of the guard's tables.
 fn guard_of(lab: &Lab) -> String {
     let list =

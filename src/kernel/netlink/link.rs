@@ -124,6 +124,8 @@ pub(crate) fn list(socket: &Socket) -> Result<Vec<Link>, Error> {
     };
     let named = links.into_iter().filter_map(|link| {
         let vxlan = vxlan::in_use(&link);
+        let here = link.is("veth") && link.below_namespace.is_none();
+        let peer = link.below.filter(|_| here).map(IfIndex);
         Some(Link {
             index: IfIndex(link.index),
             name: link.name.parse().ok()?,
@@ -132,6 +134,7 @@ pub(crate) fn list(socket: &Socket) -> Result<Vec<Link>, Error> {
             mtu: link.mtu,
             up: link.up,
             master: link.master.map(IfIndex),
+            peer,
             addresses: of(link.index),
             vxlan,
         })
