@@ -26,8 +26,9 @@ impl Capture {
     /// Returns when the kernel hands packets over, so none that is sent afterwards is missed.
     pub(crate) fn start(namespace: &Ns, link: &str, filter: &str) -> Self {
         let shown = format!("capture of {filter:?} on {link} in {}", namespace.name());
-        // Room for seconds of traffic, in KiB.
-        let room = ["-B", "8192"];
+        // In KiB: 512 packets, since each has the room of the longest, which segmentation offload
+        // makes 64 KiB long.
+        let room = ["-B", "32768"];
         let fixed = ["-i", link, "-n", "-U", "--immediate-mode", "-s", "0", "-w", "-", filter];
         let mut program = namespace.program("tcpdump").args(room).args(fixed).start();
         let (output, errors) = (program.output(), program.errors());
@@ -70,8 +71,8 @@ impl Capture {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many packets the kernel could not hand over so far, since nobody came for those before: a
-    /// ring has room for 128, whatever their size. Only then is what was not seen not there.
+    /// How many packets the kernel could not hand over so far, since nobody came for those before.
+    /// Only where that is 0, what was not seen was not there.
     #[track_caller]
     pub fn missed(&self) -> u64 {
         let lines = || self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
