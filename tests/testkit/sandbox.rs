@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use egret_types::Family;
 use serde_json::{Value, json};
@@ -15,13 +17,15 @@ pub struct Sandbox<'lab> {
     node: &'lab Node,
     number: u8,
     namespace: Ns,
+    /// The inode of the namespace that was destroyed last.
+    gone: AtomicU64,
 }
 
 impl<'lab> Sandbox<'lab> {
     /// Number `number` (from 2) of a node, with addresses that end in it.
     pub fn new(lab: &'lab Lab, node: &'lab Node, number: u8) -> Self {
         let namespace = lab.namespace(&format!("s{number}"));
-        let sandbox = Self { lab, node, number, namespace };
+        let sandbox = Self { lab, node, number, namespace, gone: AtomicU64::new(0) };
         sandbox.plug();
         sandbox
     }
@@ -71,14 +75,33 @@ impl<'lab> Sandbox<'lab> {
 
     /// Takes the namespace away, and with it the veth.
     pub fn destroy(&self) {
+        self.gone.store(self.inode(), Ordering::Relaxed);
         Program::new("ip").args(["netns", "del", self.namespace.name()]).run().success();
         // The kernel takes the rest away later, and the next one has the same names and addresses.
         self.node.ns().program("ip").args(["link", "del", &self.node_link()]).run();
     }
 
-    /// A new one at the same path, with the same addresses.
+    fn inode(&self) -> u64 {
+        let path = self.namespace.path();
+        path.metadata().unwrap_or_else(|e| panic!("{}: {e}", path.display())).ino()
+    }
+
+    /// A new one at the same path, with the same addresses, and another inode: the kernel gives the
+    /// number of a dead namespace out again, but no runtime uses a path twice, and with both the dead
+    /// pod would seem to live.
     pub fn renew(&self) {
-        Program::new("ip").args(["netns", "add", self.namespace.name()]).run().success();
+        let path = self.namespace.path().display().to_string();
+        let make = |name: &str| Program::new("ip").args(["netns", "add", name]).run().success();
+        make(self.namespace.name());
+        if self.inode() == self.gone.load(Ordering::Relaxed) {
+            let other = format!("{}-other", self.namespace.name());
+            make(&other);
+            let script = format!(
+                "ip netns del {name}; touch {path}; mount --bind {path}-other {path}; ip netns del {other}",
+                name = self.namespace.name()
+            );
+            Program::new("sh").args(["-ec", &script]).run().success();
+        }
         wiring::prepare(&self.namespace, self.lab.families());
         self.plug();
     }
