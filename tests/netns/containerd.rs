@@ -173,6 +173,7 @@ fn a_client_that_gives_up_during_add_leaves_nothing(
         settle(&scene.runtime);
     }
     assert!(gave_up > 2, "{gave_up} clients gave up");
+    settle_for_good(&scene.runtime);
     scene.is_clean();
     // After our part of ADD, and before it: another process has the node.
     let files = scene.with_witness();
@@ -183,7 +184,7 @@ fn a_client_that_gives_up_during_add_leaves_nothing(
     let lock = lock(scene.node());
     gives_up(&scene.runtime);
     drop(lock);
-    settle(&scene.runtime);
+    settle_for_good(&scene.runtime);
     scene.is_clean();
 }
 
@@ -202,6 +203,14 @@ fn settle(runtime: &Containerd) {
         runtime.remove_all().ok()?;
         (runtime.sandboxes().is_empty() && runtime.kept_of_pods().is_empty()).then_some(())
     });
+}
+
+/// A request whose client is gone may still be at work when all seems to be over, and only then have a
+/// sandbox to show.
+fn settle_for_good(runtime: &Containerd) {
+    settle(runtime);
+    std::thread::sleep(Duration::from_secs(2));
+    settle(runtime);
 }
 
 #[rstest]
